@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+# One Makefile for everything. `./mcp` installs what this needs and then calls it.
+#   make                 programs into build/
+#   make test            every suite (tests/run)
+#   make bench           the benchmark
+#   make SAN=address,undefined …   the same with sanitizers, into build-san/
+#   make COV=1 …         the same with coverage counters, into build-cov/
+#   make install DESTDIR=…  PREFIX=/usr/local
+
+CC      ?= gcc
+PREFIX  ?= /usr/local
+ifdef SAN
+B       ?= build-san
+else ifdef COV
+B       ?= build-cov
+else
+B       ?= build
+endif
+
+VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
+LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
+LIBS_CLI := $(shell pkg-config --libs json-c libcurl 2>/dev/null) -lm -lpthread
+
+WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef
+HARDEN  := -fstack-protector-strong -fPIE
+LINK_HARDEN := -pie -Wl,-z,relro,-z,now
+ifdef SAN
+OPT     := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+LINK_OPT := -fsanitize=$(SAN)
+else ifdef COV
+OPT     := -O0 -g --coverage -fprofile-update=atomic
+LINK_OPT := --coverage
+else
+OPT     := -O2 -g -D_FORTIFY_SOURCE=3
+endif
+CFLAGS_ALL := -std=gnu17 $(WARN) $(OPT) $(HARDEN) $(PKG_CFLAGS) -I. -D_GNU_SOURCE $(CFLAGS)
+LDFLAGS_ALL := $(LINK_HARDEN) $(LINK_OPT) $(LDFLAGS)
+
+objs = $(patsubst %.c,$(B)/%.o,$(1))
+LIB_SRC   := $(wildcard lib/*/*.c)
+API_SRC   := $(wildcard fcgi/*.c)
+SCHED_SRC := $(wildcard scheduler/*.c)
+CLI_SRC   := $(wildcard cli/*.c)
+UNIT_SRC  := $(wildcard tests/unit/*.c)
+CONTRACT_SRC := $(wildcard tests/contract/*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+
+PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
+TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
+	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC))
+
+.PHONY: all programs tests test bench docs check-docs install clean
+.DELETE_ON_ERROR:
+all: programs
+programs: $(PROGRAMS)
+tests: $(TESTS)
+
+$(B)/libmcp.a: $(call objs,$(LIB_SRC))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/mcp-api: $(call objs,$(API_SRC)) $(B)/libmcp.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/mcp-scheduler: $(call objs,$(SCHED_SRC)) $(B)/libmcp.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
+# Unit tests see everything but the programs' main().
+$(B)/tests/unit: $(call objs,$(UNIT_SRC)) $(call objs,$(filter-out fcgi/main.c,$(API_SRC)) $(filter-out scheduler/main.c,$(SCHED_SRC))) $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)
+$(B)/tests/contract: $(call objs,$(CONTRACT_SRC)) $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)
+$(B)/tests/%: $(B)/tests/bench/%.o $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# Text that is built in by .incbin, which -MMD does not see.
+$(call objs,$(wildcard lib/store/store_sqlite*.c)): $(wildcard sql/*.sql)
+$(call objs,$(wildcard lib/bus/*.c)): $(wildcard lib/bus/lua/*.lua)
+$(B)/lib/base/version.o: CFLAGS += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+test:
+	tests/run
+bench: all tests
+	tests/bench/run
+
+# Documents that are made from the code's tables; CI fails when they are stale.
+docs: $(B)/mcp-api
+	$(B)/mcp-api --docs docs
+	$(B)/mcp-api --example-config > conf/mcp.conf.example
+check-docs: $(B)/mcp-api
+	@rm -rf $(B)/docs-check && mkdir -p $(B)/docs-check
+	@$(B)/mcp-api --docs $(B)/docs-check
+	@cd $(B)/docs-check && find . -type f | while read -r f; do diff -q "$$f" "$(CURDIR)/docs/$$f" || exit 1; done
+	@$(B)/mcp-api --example-config | diff -q - conf/mcp.conf.example
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/mcp/www \
+		$(DESTDIR)$(PREFIX)/share/mcp/conf $(DESTDIR)$(PREFIX)/share/man/man1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/mcp
+	install -m 755 $(B)/mcp-api $(B)/mcp-scheduler $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(B)/mcpctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 conf/*.conf conf/mcp.conf.example $(DESTDIR)$(PREFIX)/share/mcp/conf/
+	[ -e $(DESTDIR)/etc/mcp/mcp.conf ] || install -m 640 conf/mcp.conf.example $(DESTDIR)/etc/mcp/mcp.conf
+	for f in docs/man/*.1; do install -m 644 "$$f" $(DESTDIR)$(PREFIX)/share/man/man1/; done
+	install -m 644 cli/completion/mcpctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mcpctl
+	install -m 644 cli/completion/_mcpctl $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mcpctl
+	for f in conf/systemd/*.service; do install -m 644 "$$f" $(DESTDIR)$(PREFIX)/lib/systemd/system/; done
+
+clean:
+	rm -rf build build-san build-cov

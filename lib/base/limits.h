@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Every bound on a length, count or depth that outside input meets, in one place. What an operator
+ * may change is a configuration key instead (lib/base/config_keys.def); these are the fixed ones.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+#define LIMIT_JSON_DEPTH	64	/* contract.md section 2 */
+#define LIMIT_NUMBER_LEN	400	/* characters of one JSON number */
+#define LIMIT_NAME		200	/* names of agents, pipelines, users, keys; characters */
+#define LIMIT_SLUG		64	/* task and agent types, capabilities, tags */
+#define LIMIT_TEXT		4096	/* descriptions, messages, log lines; characters */
+#define LIMIT_URL		2048
+#define LIMIT_PASSWORD_MIN	12	/* OWASP ASVS 2.1.1 */
+#define LIMIT_PASSWORD_MAX	256
+#define LIMIT_CAPABILITIES	64
+#define LIMIT_TAGS		32
+#define LIMIT_DEPENDENCIES	128	/* of one task */
+#define LIMIT_METADATA		65536	/* bytes of a metadata or configuration object */
+#define LIMIT_STAGES		6
+#define LIMIT_BATCH		1000	/* tasks in one batch call */
+#define LIMIT_CLAIM		500	/* tasks in one claim */
+#define LIMIT_PAGE		500	/* items on one page */
+#define LIMIT_PAGE_DEFAULT	50
+#define LIMIT_LOGS_PER_CALL	500
+#define LIMIT_LOGS_SHOWN	100	/* log lines inside GET /tasks/{id} */
+#define LIMIT_HEARTBEAT_TASKS	1000
+#define LIMIT_RETRIES		100
+#define LIMIT_TIMEOUT_S		604800	/* a week */
+#define LIMIT_WAIT_S		30	/* ?wait= */
+#define LIMIT_FAN_OUT		10000	/* tasks of one stage */
+#define LIMIT_CONCURRENCY	10000	/* concurrency_limit of a key */
+#define LIMIT_HEADER_ID		128	/* X-Request-ID, Idempotency-Key; characters */
+#define LIMIT_ATTEMPTS_KEPT	200	/* attempt records of one task */
+#define LIMIT_PATTERN		256	/* a validation schema's pattern; bytes */
+
+#endif
