@@ -75,7 +75,7 @@ static enum err scan_escape(struct parser *ps, char **out, bool *has_nul)
 {
 	static const char from[] = "\"\\/bfnrt";
 	static const char to[] = "\"\\/\b\f\n\r\t";
-	uint32_t cp;
+	uint32_t cp = 0;
 
 	if (ps->p == ps->end)
 		return bad(ps, ps->p, "the text ends inside a string");
