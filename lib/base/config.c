@@ -273,6 +273,10 @@ static bool check(const struct config *c, struct buf *problems)
 		buf_adds(problems, "MCP_HOME must be set, or STORE_URI, API_SOCKET and API_SLOW_SOCKET\n");
 		good = false;
 	}
+	if (*c->home && c->home[0] != '/') {
+		buf_adds(problems, "MCP_HOME must be an absolute path\n");
+		good = false;
+	}
 	if (production && c->bcrypt_cost < 10) {
 		buf_adds(problems, "BCRYPT_COST must be at least 10 in production\n");
 		good = false;

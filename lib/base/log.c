@@ -81,7 +81,8 @@ static void put_context(struct jw *w)
 		jw_end_obj(w);
 }
 
-static void emit(enum log_level level, const struct error *e, int64_t duration_us, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 4, 0)))
+emit(enum log_level level, const struct error *e, int64_t duration_us, const char *fmt, va_list ap)
 {
 	struct buf b;
 	struct jw w;
