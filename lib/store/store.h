@@ -54,6 +54,7 @@ enum task_field {
 	TF_COMPLETED	= 1 << 12,	/* completed_at */
 	TF_LIMITS	= 1 << 13,	/* timeout_s, max_retries, deadline, run_at */
 	TF_MAX_RETRIES	= 1 << 14,	/* max_retries alone */
+	TF_ATTEMPT_SET	= 1 << 15,	/* attempt = set.attempt (a release gives one back, a retry starts anew) */
 };
 
 /* Compare-and-set of one task. Every condition must hold, else the unit is refused. */
