@@ -14,8 +14,12 @@
  *    the background), so that callers take their fallback without waiting.
  *  - Multi-step changes are Lua scripts in lib/bus/lua/, loaded by SHA; NOSCRIPT reloads by itself. Every key
  *    starts "{mcp}:" and so lies in one slot.
- *  - "Warm": the key {mcp}:warm exists. Redis that came back empty has no such key; then queue answers
- *    mean nothing until the scheduler has rebuilt it and set the key (bus_set_warm).
+ *  - "Warm": the key {mcp}:warm holds the run of the Redis server that runs now (the start of its run_id). A
+ *    Redis that came back empty has no such key; one that restarted or was failed over has another run, and may
+ *    have lost its last writes, AOF or not. Then queue answers and the list of revocations mean nothing until the
+ *    scheduler has rebuilt them and set the key (bus_set_warm).
+ *  - A revocation that Redis does not take is kept and sent before anything else when it is back; until then the
+ *    gate of this process says "not warm".
  *
  * Keys (after the documents' names):
  *   {mcp}:tasks:lanes                 hash lane (decimal) -> lane signature: lanes that may have queued tasks
@@ -26,11 +30,15 @@
  *   {mcp}:agents:capabilities:<cap>   set of agent ids
  *   {mcp}:agents:status:<agent>       hash: beat, status, load, resources, metrics
  *   {mcp}:pipeline:<execution>:progress   hash: status, progress, current_stage; 1 day after the end it expires
- *   {mcp}:subject:<id>                hash: cutoff (s; tokens issued before are dead), rev (of its record)
+ *   {mcp}:subject:<id>                string "<cutoff> <rev>": cutoff (s; tokens issued before are dead), rev (of
+ *                                     its record). A string, so that the gate reads all its keys by one MGET
  *   {mcp}:revoked:<jti>               string with expiry
- *   {mcp}:rate:<class>:<caller>       counter of the running 60 s window
- *   {mcp}:events                      stream, capped at about BUS_STREAM_MAX
+ *   {mcp}:rate:<class>:<caller>:<w>   counter of 60 s window w; expires
+ *   {mcp}:events                      stream, capped at about BUS_STREAM_MAX; its one field e holds the envelope
+ *                                     from behind the id
  *   {mcp}:procs                       zset process id by last sign of life (ms)
+ *   {mcp}:pub:<process>               number of its last batch of posts: one that is sent twice counts once
+ *   {mcp}:rebuild                     mark of the rebuild under way
  *   {mcp}:warm                        string
  * Channels: {mcp}:events (envelope JSON), {mcp}:wake (see bus_listen).
  */
@@ -60,6 +68,9 @@ enum err bus_open(const struct bus_options *o, struct bus **out, struct error *e
 /* Sends what is posted (up to 2 s), then closes. NULL is fine. */
 void bus_close(struct bus *b);
 bool bus_up(const struct bus *b);	/* as of the last try */
+#define BUS_TROUBLE 160
+/* The last thing that went wrong, for logs and /health details; "" when nothing ever did. No secrets in it. */
+void bus_trouble(struct bus *b, char out[BUS_TROUBLE]);
 enum err bus_ping(struct bus *b, int64_t *latency_us) MUST_CHECK;
 
 /* --- the request gate: one script, one round trip -------------------------------------------- */
@@ -69,7 +80,7 @@ struct gate {
 	const char *jti;		/* NULL: no token (API key, anonymous) */
 	const char *subject;		/* id of agent, user or key; NULL: none */
 	const char *rate_key;		/* "<class>:<caller>" or NULL: not limited */
-	int64_t limit;			/* requests in 60 s */
+	int64_t limit;			/* requests in 60 s; 0: not limited */
 	int cost;			/* how much this request counts, ≥ 1 (batch: number of tasks) */
 	/* out */
 	bool warm;			/* revocations are known to be complete; when false ask the store */
@@ -85,7 +96,10 @@ enum err bus_gate(struct bus *b, struct gate *g) MUST_CHECK;
 enum err bus_count(struct bus *b, const char *rate_key, int64_t *count, int *reset_s) MUST_CHECK;
 enum err bus_peek(struct bus *b, const char *rate_key, int64_t *count, int *reset_s) MUST_CHECK;
 
-/* Make revocations and subject facts known; called after the store's write. ttl in seconds. */
+/*
+ * Make revocations and subject facts known; called after the store's write. ttl in seconds. ERR_UNAVAILABLE: Redis
+ * does not have it yet; it is sent as soon as Redis is back, so there is nothing for the caller to do.
+ */
 enum err bus_revoke(struct bus *b, const char *jti, int64_t ttl_s) MUST_CHECK;
 enum err bus_subject(struct bus *b, const char *subject, int64_t cutoff, int64_t rev) MUST_CHECK;
 
@@ -105,7 +119,7 @@ struct bus_post {
 	int64_t lane;
 	const char *lane_sig;		/* with ADD */
 	int64_t order_key;		/* with ADD */
-	const char *agent_id;		/* with LEASE, END */
+	const char *agent_id;		/* with LEASE, END; with ADD after a lease: whose it was */
 	int64_t lease_until;		/* with LEASE */
 	/* a word on the wake channel beside ADD's own: "x <execution>" ended, "s" scheduler look, … NULL: none */
 	const char *wake;
@@ -116,7 +130,7 @@ void bus_post(struct bus *b, const struct bus_post *posts, int n);
 bool bus_drain(struct bus *b, int timeout_ms);
 /* For /health and metrics. */
 struct bus_stats {
-	int64_t backlog, dropped, posted;
+	int64_t backlog, dropped, posted;	/* waiting now; given up and handed in since the start */
 };
 void bus_stats(const struct bus *b, struct bus_stats *out);
 
@@ -142,8 +156,10 @@ struct bus_queue_item {
 	const char *lane_sig;
 };
 enum err bus_queue_fill(struct bus *b, const struct bus_queue_item *items, int n) MUST_CHECK;
+/* Empties the queue and takes "warm" away: a rebuild is clear, fill…, revocations and subjects, set_warm. */
 enum err bus_queue_clear(struct bus *b) MUST_CHECK;
 enum err bus_is_warm(struct bus *b, bool *warm) MUST_CHECK;
+/* ERR_CONFLICT: Redis was restarted, emptied or cleared by another since bus_queue_clear(): begin again. */
 enum err bus_set_warm(struct bus *b) MUST_CHECK;
 
 /* --- agents ------------------------------------------------------------------------------------- */
