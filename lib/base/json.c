@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 
+#include "decimal.h"
 #include "limits.h"
 #include "utf8.h"
 
@@ -440,13 +441,11 @@ bool jv_int(const struct jv *v, int64_t *out)
 		*out = n;
 		return true;
 	}
-	/* 3.0 and 1e3 are integers too (JSON Schema's reading), as far as a double is exact. */
-	double d = strtod(text, NULL);
+	/* 3.0 and 1e3 are integers too (JSON Schema's reading); a double would round 2^53 + 1 or 1e-400 to one. */
+	struct decimal d;
 
-	if (!isfinite(d) || d != floor(d) || fabs(d) > 9007199254740992.0)
-		return false;
-	*out = (int64_t)d;
-	return true;
+	decimal_read(&d, v->raw, v->raw_len);
+	return decimal_int(&d, out);
 }
 
 const char *jv_str(const struct jv *o, const char *key)

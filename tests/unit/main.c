@@ -10,6 +10,7 @@
 
 #define SUITES(X) \
 	X(auth) \
+	X(json) \
 	X(password)
 
 #define X(name) void suite_##name(void);
