@@ -3,6 +3,9 @@
 
 #include <stdatomic.h>
 
+#define TIME_MAX_MS INT64_C(253402300799999)	/* 9999-12-31T23:59:59.999Z */
+#define TIME_MIN_MS INT64_C(-62167219200000)	/* 0000-01-01T00:00:00.000Z */
+
 static _Atomic int64_t shift_ms;
 
 static void __attribute__((constructor)) shift_from_environment(void)
@@ -40,7 +43,12 @@ void time_format(int64_t ms, char out[TIME_TEXT])
 	int frac = (int)(ms % 1000);
 	struct tm tm;
 
-	if (!gmtime_r(&s, &tm)) {
+	/* Round down, before 1970 too. */
+	if (frac < 0) {
+		frac += 1000;
+		s--;
+	}
+	if (ms > TIME_MAX_MS || ms < TIME_MIN_MS || !gmtime_r(&s, &tm)) {
 		out[0] = '\0';
 		return;
 	}
@@ -132,7 +140,8 @@ bool time_parse(const char *s, int64_t *ms)
 	tm.tm_mon -= 1;
 	int64_t at = ((int64_t)timegm(&tm) - (int64_t)offset * 60) * 1000 + frac;
 
-	if (at < 0)
+	/* The offset, or a leap second, can carry a date over either end. */
+	if (at < 0 || at > TIME_MAX_MS)
 		return false;
 	*ms = at;
 	return true;

@@ -19,7 +19,7 @@ int64_t mono_us(void);
 /* Move now_ms() by this many milliseconds from here on (tests; also MCP_CLOCK_SHIFT_MS at start). */
 void clock_shift(int64_t ms);
 
-/* RFC 3339 UTC with milliseconds into out. */
+/* RFC 3339 UTC with milliseconds into out; empty when the year is not 0 to 9999. */
 void time_format(int64_t ms, char out[TIME_TEXT]);
 /*
  * Read an RFC 3339 date-time (any offset, up to nanoseconds, which are cut to milliseconds) from

@@ -99,15 +99,29 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t pool[8 * 64];
 static size_t left;
 
-/* A forked child must not hand out its parent's random bytes a second time. */
-static void forget_pool(void)
+/*
+ * A forked child must not hand out its parent's random bytes a second time, and must not find the lock
+ * held by a thread that it does not have.
+ */
+static void fork_prepare(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void fork_parent(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+static void fork_child(void)
 {
 	left = 0;
+	pthread_mutex_unlock(&lock);
 }
 
 static void __attribute__((constructor)) watch_fork(void)
 {
-	if (pthread_atfork(NULL, NULL, forget_pool))
+	if (pthread_atfork(fork_prepare, fork_parent, fork_child))
 		abort();
 }
 
