@@ -41,6 +41,18 @@ enum err error_public(struct error *e, enum err code, const char *message_fmt, .
 	return code;
 }
 
+/* Names in a path come from the caller and can be as long as the body: they are not sent back whole. */
+static const char *keep_path(struct arena *a, const char *path)
+{
+	size_t cut = ERROR_PATH_MAX;
+
+	if (strlen(path) <= cut)
+		return arena_strdup(a, path);
+	while (cut && ((unsigned char)path[cut] & 0xc0) == 0x80)
+		cut--;
+	return arena_printf(a, "%.*s…", (int)cut, path);
+}
+
 enum err error_field(struct error *e, const char *path, const char *code, const char *fmt, ...)
 {
 	va_list ap;
@@ -56,7 +68,7 @@ enum err error_field(struct error *e, const char *path, const char *code, const 
 	va_end(ap);
 	struct field_error *f = arena_new(e->arena, struct field_error);
 
-	f->path = arena_strdup(e->arena, path);
+	f->path = keep_path(e->arena, path);
 	f->code = code;
 	f->message = arena_strdup(e->arena, text);
 	*e->tail = f;

@@ -30,6 +30,7 @@ struct field_error {
 };
 
 #define ERROR_FIELDS_MAX 100	/* more bad fields than this are counted, not listed */
+#define ERROR_PATH_MAX 256	/* bytes of a path that are kept; what is longer ends in "…" */
 
 struct error {
 	enum err code;

@@ -6,12 +6,33 @@
 #include "limits.h"
 #include "utf8.h"
 
-/* Where a value stands, for messages. */
+/* Where a value stands. Its path is written only when there is something to complain about. */
 struct place {
 	struct arena *arena;
 	struct error *e;
-	const char *path;
+	const struct place *up;	/* NULL: name is the root, "$" or "query" */
+	const char *name;	/* member of up, or NULL: item [index] of it */
+	int index;
 };
+
+static struct place member(const struct place *up, const char *name)
+{
+	return (struct place){ .arena = up->arena, .e = up->e, .up = up, .name = name };
+}
+
+static struct place item_at(const struct place *up, int index)
+{
+	return (struct place){ .arena = up->arena, .e = up->e, .up = up, .index = index };
+}
+
+static const char *path_text(const struct place *at)
+{
+	if (!at->up)
+		return at->name;
+	if (at->name)
+		return arena_printf(at->arena, "%s.%s", path_text(at->up), at->name);
+	return arena_printf(at->arena, "%s[%d]", path_text(at->up), at->index);
+}
 
 static void complain(struct place at, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -24,7 +45,7 @@ static void complain(struct place at, const char *code, const char *fmt, ...)
 	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		text[0] = '\0';
 	va_end(ap);
-	error_field(at.e, at.path, code, "%s", text);
+	error_field(at.e, path_text(&at), code, "%s", text);
 }
 
 bool slug_valid(const char *s, size_t max)
@@ -122,10 +143,12 @@ static const char *check_text(const struct field *f, const char *text, struct pl
 	default:
 		break;
 	}
+	/* min and max of a list are its items'. */
+	int64_t min = f->kind == F_STRS ? 0 : f->min;
 	int64_t max = f->kind == F_STRS ? LIMIT_NAME : f->max;
 
-	if ((f->kind == F_STR && (int64_t)n < f->min) || (int64_t)n > max)
-		complain(at, "bad_length", "must have %lld to %lld characters; it has %zu", (long long)f->min,
+	if ((int64_t)n < min || (int64_t)n > max)
+		complain(at, "bad_length", "must have %lld to %lld characters; it has %zu", (long long)min,
 			 (long long)max, n);
 	else if (has_control(text))
 		complain(at, "bad_character", "holds a control character");
@@ -144,6 +167,18 @@ static void want(struct place at, const struct jv *v, const char *type)
 
 static void read_object(const struct schema *s, const struct jv *body, void *obj, struct place at);
 
+/* Slugs and ids name things: the same one twice in a list is a mistake. */
+static void list_add(const struct field *f, struct strs *list, const char *text, struct place at)
+{
+	for (int i = 0; i < list->n && f->kind != F_STRS; i++) {
+		if (strcmp(list->v[i], text) == 0) {
+			complain(at, "duplicate", "stands twice in the list");
+			break;
+		}
+	}
+	list->v[list->n++] = text;
+}
+
 static void read_list(const struct field *f, const struct jv *v, struct strs *out, struct place at)
 {
 	if (v->type != J_ARRAY) {
@@ -159,21 +194,13 @@ static void read_list(const struct field *f, const struct jv *v, struct strs *ou
 	int i = 0;
 
 	for (const struct jv *item = v->child; item; item = item->next, i++) {
-		struct place here = { at.arena, at.e, arena_printf(at.arena, "%s[%d]", at.path, i) };
+		struct place here = item_at(&at, i);
 
 		if (item->type != J_STRING || item->has_nul) {
 			want(here, item, "a string");
 			continue;
 		}
-		const char *text = check_text(f, item->str, here);
-
-		for (int j = 0; j < out->n && f->kind != F_STRS; j++) {
-			if (strcmp(out->v[j], text) == 0) {
-				complain(here, "duplicate", "stands twice in the list");
-				break;
-			}
-		}
-		out->v[out->n++] = text;
+		list_add(f, out, check_text(f, item->str, here), here);
 	}
 }
 
@@ -190,7 +217,7 @@ static void read_objects(const struct field *f, const struct jv *v, struct objs 
 	}
 	out->v = arena_calloc(at.arena, v->n + 1, f->sub->size);
 	for (const struct jv *item = v->child; item; item = item->next, out->n++) {
-		struct place here = { at.arena, at.e, arena_printf(at.arena, "%s[%d]", at.path, out->n) };
+		struct place here = item_at(&at, out->n);
 
 		read_object(f->sub, item, (char *)out->v + (size_t)out->n * f->sub->size, here);
 	}
@@ -335,15 +362,13 @@ static bool mark(const struct schema *s, void *obj, int i, struct place at)
 	return true;
 }
 
-static void check_required(const struct schema *s, const void *obj, struct place at, const char *join)
+static void check_required(const struct schema *s, const void *obj, struct place at)
 {
 	uint64_t present = *(const uint64_t *)obj;
 
 	for (size_t i = 0; i < s->n; i++) {
-		struct place here = { at.arena, at.e, arena_printf(at.arena, "%s%s%s", at.path, join, s->fields[i].name) };
-
 		if (s->fields[i].required && !(present >> i & 1))
-			complain(here, "required", "is required");
+			complain(member(&at, s->fields[i].name), "required", "is required");
 	}
 	if ((unsigned)__builtin_popcountll(present) < s->min_fields && !at.e->n_fields)
 		complain(at, "required", "at least %u field must be given", s->min_fields);
@@ -357,7 +382,7 @@ static void read_object(const struct schema *s, const struct jv *body, void *obj
 	}
 	set_defaults(s, obj);
 	for (const struct jv *m = body->child; m; m = m->next) {
-		struct place here = { at.arena, at.e, arena_printf(at.arena, "%s.%s", at.path, m->key) };
+		struct place here = member(&at, m->key);
 		int i = field_index(s, m->key);
 
 		if (i < 0) {
@@ -373,14 +398,14 @@ static void read_object(const struct schema *s, const struct jv *body, void *obj
 		if (mark(s, obj, i, here))
 			read_field(&s->fields[i], m, (char *)obj + s->fields[i].offset, here);
 	}
-	check_required(s, obj, at, ".");
+	check_required(s, obj, at);
 }
 
 enum err schema_read(const struct schema *s, const struct jv *body, struct arena *a, void **out, struct error *e)
 {
 	void *obj = arena_zalloc(a, s->size);
 
-	read_object(s, body, obj, (struct place){ a, e, "$" });
+	read_object(s, body, obj, (struct place){ .arena = a, .e = e, .name = "$" });
 	*out = obj;
 	return e->n_fields ? ERR_VALIDATION : OK;
 }
@@ -432,7 +457,7 @@ static void query_list(const struct field *f, char *text, void *to, struct place
 			complain(at, "bad_count", "must have at most %d items", max);
 			return;
 		}
-		list->v[list->n++] = check_text(f, item, at);
+		list_add(f, list, check_text(f, item, at), at);
 	}
 	if (f->kind == F_ENUMS)
 		*(uint32_t *)to = mask;
@@ -481,7 +506,7 @@ enum err schema_read_query(const struct schema *s, const char *query, bool form,
 	void *obj = arena_zalloc(a, s->size);
 	char *save = NULL;
 	char *text = arena_strdup(a, query ? query : "");
-	const char *root = form ? "$" : "query";
+	struct place root = { .arena = a, .e = e, .name = form ? "$" : "query" };
 
 	set_defaults(s, obj);
 	for (char *pair = strtok_r(text, "&", &save); pair; pair = strtok_r(NULL, "&", &save)) {
@@ -491,7 +516,7 @@ enum err schema_read_query(const struct schema *s, const char *query, bool form,
 		if (eq)
 			*eq = '\0';
 		bool good = url_decode(pair, true) && url_decode(value, true);
-		struct place at = { a, e, arena_printf(a, "%s.%s", root, good ? pair : "?") };
+		struct place at = member(&root, good ? pair : "?");
 
 		if (!good) {
 			complain(at, "bad_escape", "holds a bad percent escape, invalid UTF-8 or U+0000");
@@ -510,7 +535,7 @@ enum err schema_read_query(const struct schema *s, const char *query, bool form,
 		*(uint64_t *)obj |= (uint64_t)1 << i;
 		query_field(&s->fields[i], value, (char *)obj + s->fields[i].offset, at);
 	}
-	check_required(s, obj, (struct place){ a, e, root }, ".");
+	check_required(s, obj, root);
 	*out = obj;
 	return e->n_fields ? ERR_VALIDATION : OK;
 }
