@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <strings.h>
 
+#include "log.h"
+
 enum key_type { STR, INT, BOOL };
 
 #define R 1
@@ -275,6 +277,19 @@ static bool check(const struct config *c, struct buf *problems)
 	}
 	if (*c->home && c->home[0] != '/') {
 		buf_adds(problems, "MCP_HOME must be an absolute path\n");
+		good = false;
+	}
+	enum log_level level;
+
+	if (!log_level_parse(c->log_level, &level)) {
+		buf_adds(problems, "LOG_LEVEL must be DEBUG, INFO, WARN, ERROR or CRITICAL\n");
+		good = false;
+	}
+	char *end;
+	double rate = strtod(c->alert_error_rate, &end);
+
+	if (*end || !(rate >= 0 && rate <= 1)) {
+		buf_adds(problems, "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
 		good = false;
 	}
 	if (production && c->bcrypt_cost < 10) {
