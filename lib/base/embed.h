@@ -25,11 +25,11 @@
 		".popsection\n");						\
 	extern const char embed_##name##_begin[] __attribute__((visibility("hidden"))); \
 	extern const char embed_##name##_end[] __attribute__((visibility("hidden")));	\
-	static inline const char *name(void)					\
+	static inline __attribute__((unused)) const char *name(void)		\
 	{									\
 		return embed_##name##_begin;					\
 	}									\
-	static inline size_t name##_size(void)					\
+	static inline __attribute__((unused)) size_t name##_size(void)		\
 	{									\
 		return (size_t)(embed_##name##_end - embed_##name##_begin);	\
 	}									\

@@ -97,8 +97,16 @@ enum err store_tasks_get(struct store *s, const char *const *ids, int n, enum ta
 enum err store_tasks_list(struct store *s, const struct task_filter *f, struct arena *a, struct task_page *out,
 			  struct error *e)
 {
+	struct task_filter filter = *f;
+	char after[ID_TEXT];
+
+	/* The cursor may be the last page's own, which is about to be overwritten. */
+	if (f->after) {
+		snprintf(after, sizeof(after), "%s", f->after);
+		filter.after = after;
+	}
 	*out = (struct task_page){ 0 };
-	return s->ops->tasks_list(s, f, a, out, e);
+	return s->ops->tasks_list(s, &filter, a, out, e);
 }
 
 enum err store_stage_counts(struct store *s, const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT],
