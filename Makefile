@@ -117,7 +117,16 @@ install: all
 	for f in docs/man/*.1; do install -m 644 "$$f" $(DESTDIR)$(PREFIX)/share/man/man1/; done
 	install -m 644 cli/completion/mcpctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/mcpctl
 	install -m 644 cli/completion/_mcpctl $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mcpctl
-	for f in conf/systemd/*.service; do install -m 644 "$$f" $(DESTDIR)$(PREFIX)/lib/systemd/system/; done
+	for f in conf/systemd/*.service; do \
+		conf/render "$$f" BIN=$(PREFIX)/sbin CONF=/etc/mcp STATE=/var/lib/mcp > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
+	install -m 755 conf/render $(DESTDIR)$(PREFIX)/share/mcp/conf/
+	install -m 644 conf/errors.tsv $(DESTDIR)$(PREFIX)/share/mcp/conf/
+	conf/render --errors $(DESTDIR)$(PREFIX)/share/mcp/errors
+	[ -e $(DESTDIR)/etc/mcp/redis.conf ] || \
+		conf/render conf/redis.conf SOCKET=/run/mcp-redis/redis.sock DIR=/var/lib/mcp/redis > $(DESTDIR)/etc/mcp/redis.conf
+	[ -e $(DESTDIR)/etc/mcp/lighttpd.conf ] || conf/render conf/lighttpd.conf HOST=127.0.0.1 PORT=8080 WEB_USER=www-data \
+		WWW=$(PREFIX)/share/mcp/www TMP=/tmp MAX_FDS=65536 MAX_CONNECTIONS=32768 ERRORS=$(PREFIX)/share/mcp/errors \
+		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock > $(DESTDIR)/etc/mcp/lighttpd.conf
 
 clean:
 	rm -rf build build-san build-cov
