@@ -68,10 +68,10 @@ $(B)/mcp-scheduler: $(call objs,$(SCHED_SRC)) $(B)/libmcp.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 $(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
-# Unit tests see everything but the programs' main().
+# Unit tests see everything but the programs' main(); their TLS server needs libssl itself.
 $(B)/tests/unit: $(call objs,$(UNIT_SRC)) $(call objs,$(filter-out fcgi/main.c,$(API_SRC)) $(filter-out scheduler/main.c,$(SCHED_SRC))) $(B)/libmcp.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit -lssl $(LIBS_ALL)
 $(B)/tests/contract: $(call objs,$(CONTRACT_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)

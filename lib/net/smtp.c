@@ -93,19 +93,21 @@ static void add_base64(struct buf *b, const char *s, size_t n)
 	}
 }
 
-/* s as encoded words (RFC 2047), each within 75 characters and of whole UTF-8 characters, folded. */
+/* s as encoded words (RFC 2047), in lines of at most 76 characters and of whole UTF-8 characters. */
 static void add_encoded_words(struct buf *b, const char *s)
 {
 	size_t left = strlen(s);
 	bool first = true;
 
 	while (left) {
+		/* 60 characters of base64 and 12 around them; the first line has the header's name too. */
+		size_t max = first ? 39 : 45;
 		size_t n = 0;
 
 		while (n < left) {
 			size_t len = utf8_char_len(s + n, left - n);
 
-			if (n + len > 45)	/* 60 characters of base64, 12 around them */
+			if (n + len > max)
 				break;
 			n += len;
 		}
@@ -122,7 +124,7 @@ static void add_encoded_words(struct buf *b, const char *s)
 static void add_header_text(struct buf *b, const char *text, bool quoted)
 {
 	char *s = xstrdup(text);
-	bool plain = strlen(s) <= 60 && !strstr(s, "=?");
+	bool plain = strlen(s) <= 60 && !strstr(s, "=?") && !(quoted && strpbrk(s, "\"\\"));
 
 	for (char *p = s; *p; p++) {
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
@@ -131,16 +133,8 @@ static void add_header_text(struct buf *b, const char *text, bool quoted)
 	}
 	if (!plain) {
 		add_encoded_words(b, s);
-	} else if (quoted) {
-		buf_addc(b, '"');
-		for (const char *p = s; *p; p++) {
-			if (*p == '"' || *p == '\\')
-				buf_addc(b, '\\');
-			buf_addc(b, *p);
-		}
-		buf_addc(b, '"');
 	} else {
-		buf_adds(b, s);
+		buf_addf(b, quoted ? "\"%s\"" : "%s", s);
 	}
 	free(s);
 }
@@ -213,7 +207,8 @@ static void compose(const struct sender *from, const struct mail *m, struct buf 
 	buf_adds(out, "From: ");
 	if (from->name[0]) {
 		add_header_text(out, from->name, true);
-		buf_addc(out, ' ');
+		/* On a line of its own when both do not surely fit. */
+		buf_adds(out, strlen(from->name) + strlen(from->address) > 40 ? "\r\n " : " ");
 	}
 	buf_addf(out, "<%s>\r\nTo: ", from->address);
 	for (int i = 0; i < m->n_to; i++)

@@ -10,7 +10,9 @@
 
 #define SUITES(X) \
 	X(auth) \
+	X(http) \
 	X(json) \
+	X(net) \
 	X(password)
 
 #define X(name) void suite_##name(void);
