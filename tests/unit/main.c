@@ -10,6 +10,9 @@
 
 #define SUITES(X) \
 	X(auth) \
+	X(bus) \
+	X(bus_faults) \
+	X(bus_queue) \
 	X(http) \
 	X(json) \
 	X(net) \
