@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#define _GNU_SOURCE
 #include "util.h"
 
 #include <errno.h>
@@ -11,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/id.h"
+#include "lib/base/clock.h"
+#include "lib/base/id.h"
 
 void warn(const char *fmt, ...)
 {

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "base/buf.h"
+#include "lib/base/buf.h"
 
 /* Exit statuses; docs/man/mcpctl.1 lists them. */
 enum {
