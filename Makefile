@@ -19,7 +19,7 @@ endif
 
 VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
 GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0
+PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0 libpcre2-8
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
 LIBS_CLI := $(shell pkg-config --libs json-c libcurl 2>/dev/null) -lm -lpthread
@@ -39,6 +39,12 @@ endif
 CFLAGS_ALL := -std=gnu17 $(WARN) $(OPT) $(HARDEN) $(PKG_CFLAGS) -I. -D_GNU_SOURCE $(CFLAGS)
 LDFLAGS_ALL := $(LINK_HARDEN) $(LINK_OPT) $(LDFLAGS)
 
+# make V=1 shows the commands
+ifndef V
+Q := @
+say = @echo "  $(1)	$@"
+endif
+
 objs = $(patsubst %.c,$(B)/%.o,$(1))
 LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
@@ -46,11 +52,11 @@ SCHED_SRC := $(wildcard scheduler/*.c)
 CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
-BENCH_SRC := $(wildcard tests/bench/*.c)
+LOAD_SRC  := $(wildcard tests/bench/load/*.c)
 
 PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
-	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC))
+	    $(if $(LOAD_SRC),$(B)/tests/load)
 
 .PHONY: all programs tests test bench docs check-docs install clean
 .DELETE_ON_ERROR:
@@ -60,28 +66,36 @@ tests: $(TESTS)
 
 $(B)/libmcp.a: $(call objs,$(LIB_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/mcp-api: $(call objs,$(API_SRC)) $(B)/libmcp.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 $(B)/mcp-scheduler: $(call objs,$(SCHED_SRC)) $(B)/libmcp.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 $(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
 # Unit tests see everything but the programs' main(); their TLS server needs libssl itself.
 $(B)/tests/unit: $(call objs,$(UNIT_SRC)) $(call objs,$(filter-out fcgi/main.c,$(API_SRC)) $(filter-out scheduler/main.c,$(SCHED_SRC))) $(B)/libmcp.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit -lssl $(LIBS_ALL)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit -lssl $(LIBS_ALL)
 $(B)/tests/contract: $(call objs,$(CONTRACT_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)
-$(B)/tests/%: $(B)/tests/bench/%.o $(B)/libmcp.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit $(LIBS_ALL)
+$(B)/tests/load: $(call objs,$(LOAD_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # Text that is built in by .incbin, which -MMD does not see.
 $(call objs,$(wildcard lib/store/store_sqlite*.c)): $(wildcard sql/*.sql)

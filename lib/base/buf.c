@@ -256,6 +256,12 @@ void jw_raw(struct jw *w, const char *json)
 	buf_adds(w->out, json && *json ? json : "null");
 }
 
+void jw_rawn(struct jw *w, const char *json, size_t n)
+{
+	sep(w);
+	buf_add(w->out, json, n);
+}
+
 void jw_time(struct jw *w, int64_t ms)
 {
 	char text[TIME_TEXT];

@@ -55,6 +55,7 @@ void jw_bool(struct jw *w, bool v);
 void jw_null(struct jw *w);
 /* A value that is JSON text already (checked by json_parse before); NULL or "" writes null. */
 void jw_raw(struct jw *w, const char *json);
+void jw_rawn(struct jw *w, const char *json, size_t n);
 /* RFC 3339 UTC with milliseconds from ms since the epoch; 0 writes null. */
 void jw_time(struct jw *w, int64_t ms);
 
