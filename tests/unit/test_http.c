@@ -209,8 +209,10 @@ static void test_no_listener(void)
 
 	peer_stop(gone);
 	CU_ASSERT_EQUAL(call((struct http_request){ .url = there, .allow = &local }).outcome, NET_NETWORK);
-	CU_ASSERT_EQUAL(call((struct http_request){ .url = "http://no-such-name.invalid/", .allow = &local }).outcome,
-			NET_NETWORK);
+	/* Where no name server answers at all, the time runs out instead. */
+	struct seen s = call((struct http_request){ .url = "http://no-such-name.invalid/", .allow = &local });
+
+	CU_ASSERT(s.outcome == NET_NETWORK || s.outcome == NET_TIMEOUT);
 }
 
 /* Names and spellings of this machine, under a rule that allows only public addresses, and under none. */
