@@ -45,7 +45,8 @@ Q := @
 say = @echo "  $(1)	$@"
 endif
 
-objs = $(patsubst %.c,$(B)/%.o,$(1))
+# Objects have a folder of their own: $(B)/tests/contract is a program, not the folder of its objects.
+objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
 SCHED_SRC := $(wildcard scheduler/*.c)
@@ -53,10 +54,13 @@ CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
 LOAD_SRC  := $(wildcard tests/bench/load/*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_SRC := $(wildcard tests/bench/*.c)
 
 PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
-	    $(if $(LOAD_SRC),$(B)/tests/load)
+	    $(if $(LOAD_SRC),$(B)/tests/load) \
+	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC))
 
 .PHONY: all programs tests test bench docs check-docs install clean
 .DELETE_ON_ERROR:
@@ -91,8 +95,17 @@ $(B)/tests/load: $(call objs,$(LOAD_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/tests/%: $(B)/tests/bench/%.o $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 
-$(B)/%.o: %.c
+$(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/obj/tests/bench/%.o $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+
+$(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
@@ -100,7 +113,7 @@ $(B)/%.o: %.c
 # Text that is built in by .incbin, which -MMD does not see.
 $(call objs,$(wildcard lib/store/store_sqlite*.c)): $(wildcard sql/*.sql)
 $(call objs,$(wildcard lib/bus/*.c)): $(wildcard lib/bus/lua/*.lua)
-$(B)/lib/base/version.o: CFLAGS += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
+$(B)/obj/lib/base/version.o: CFLAGS += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
