@@ -34,5 +34,8 @@
 #define LIMIT_HEADER_ID		128	/* X-Request-ID, Idempotency-Key; characters */
 #define LIMIT_ATTEMPTS_KEPT	200	/* attempt records of one task */
 #define LIMIT_PATTERN		256	/* a validation schema's pattern; bytes */
+#define LIMIT_SCHEMA_PATTERNS	256	/* patterns in one validation schema */
+#define LIMIT_SCHEMA_NODES	10000	/* schemas within one validation schema */
+#define LIMIT_VALIDATION_STEPS	20000000 /* work of one validation; about a fifth of a second */
 
 #endif

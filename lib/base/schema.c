@@ -4,49 +4,8 @@
 #include "clock.h"
 #include "id.h"
 #include "limits.h"
+#include "place.h"
 #include "utf8.h"
-
-/* Where a value stands. Its path is written only when there is something to complain about. */
-struct place {
-	struct arena *arena;
-	struct error *e;
-	const struct place *up;	/* NULL: name is the root, "$" or "query" */
-	const char *name;	/* member of up, or NULL: item [index] of it */
-	int index;
-};
-
-static struct place member(const struct place *up, const char *name)
-{
-	return (struct place){ .arena = up->arena, .e = up->e, .up = up, .name = name };
-}
-
-static struct place item_at(const struct place *up, int index)
-{
-	return (struct place){ .arena = up->arena, .e = up->e, .up = up, .index = index };
-}
-
-static const char *path_text(const struct place *at)
-{
-	if (!at->up)
-		return at->name;
-	if (at->name)
-		return arena_printf(at->arena, "%s.%s", path_text(at->up), at->name);
-	return arena_printf(at->arena, "%s[%d]", path_text(at->up), at->index);
-}
-
-static void complain(struct place at, const char *code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static void complain(struct place at, const char *code, const char *fmt, ...)
-{
-	va_list ap;
-	char text[256];
-
-	va_start(ap, fmt);
-	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
-		text[0] = '\0';
-	va_end(ap);
-	error_field(at.e, path_text(&at), code, "%s", text);
-}
 
 bool slug_valid(const char *s, size_t max)
 {
@@ -114,7 +73,7 @@ static bool has_control(const char *s)
 }
 
 /* A string field's value from decoded text. */
-static const char *check_text(const struct field *f, const char *text, struct place at)
+static const char *check_text(const struct field *f, const char *text, const struct place *at)
 {
 	size_t n = utf8_count(text);
 
@@ -160,15 +119,15 @@ static bool is_text(enum field_kind k)
 	return k == F_STR || k == F_SLUG || k == F_UUID || k == F_URL || k == F_EMAIL;
 }
 
-static void want(struct place at, const struct jv *v, const char *type)
+static void want(const struct place *at, const struct jv *v, const char *type)
 {
 	complain(at, "bad_type", "must be %s, not %s", type, jtype_name(v->type));
 }
 
-static void read_object(const struct schema *s, const struct jv *body, void *obj, struct place at);
+static void read_object(const struct schema *s, const struct jv *body, void *obj, const struct place *at);
 
 /* Slugs and ids name things: the same one twice in a list is a mistake. */
-static void list_add(const struct field *f, struct strs *list, const char *text, struct place at)
+static void list_add(const struct field *f, struct strs *list, const char *text, const struct place *at)
 {
 	for (int i = 0; i < list->n && f->kind != F_STRS; i++) {
 		if (strcmp(list->v[i], text) == 0) {
@@ -179,7 +138,7 @@ static void list_add(const struct field *f, struct strs *list, const char *text,
 	list->v[list->n++] = text;
 }
 
-static void read_list(const struct field *f, const struct jv *v, struct strs *out, struct place at)
+static void read_list(const struct field *f, const struct jv *v, struct strs *out, const struct place *at)
 {
 	if (v->type != J_ARRAY) {
 		want(at, v, "an array of strings");
@@ -190,21 +149,21 @@ static void read_list(const struct field *f, const struct jv *v, struct strs *ou
 			 v->n);
 		return;
 	}
-	out->v = arena_calloc(at.arena, v->n + 1, sizeof(*out->v));
+	out->v = arena_calloc(at->arena, v->n + 1, sizeof(*out->v));
 	int i = 0;
 
 	for (const struct jv *item = v->child; item; item = item->next, i++) {
-		struct place here = item_at(&at, i);
+		struct place here = place_item(at, (size_t)i);
 
 		if (item->type != J_STRING || item->has_nul) {
-			want(here, item, "a string");
+			want(&here, item, "a string");
 			continue;
 		}
-		list_add(f, out, check_text(f, item->str, here), here);
+		list_add(f, out, check_text(f, item->str, &here), &here);
 	}
 }
 
-static void read_objects(const struct field *f, const struct jv *v, struct objs *out, struct place at)
+static void read_objects(const struct field *f, const struct jv *v, struct objs *out, const struct place *at)
 {
 	if (v->type != J_ARRAY) {
 		want(at, v, "an array of objects");
@@ -215,15 +174,15 @@ static void read_objects(const struct field *f, const struct jv *v, struct objs 
 			 v->n);
 		return;
 	}
-	out->v = arena_calloc(at.arena, v->n + 1, f->sub->size);
+	out->v = arena_calloc(at->arena, v->n + 1, f->sub->size);
 	for (const struct jv *item = v->child; item; item = item->next, out->n++) {
-		struct place here = item_at(&at, out->n);
+		struct place here = place_item(at, (size_t)out->n);
 
-		read_object(f->sub, item, (char *)out->v + (size_t)out->n * f->sub->size, here);
+		read_object(f->sub, item, (char *)out->v + (size_t)out->n * f->sub->size, &here);
 	}
 }
 
-static void read_number(const struct field *f, const struct jv *v, void *to, struct place at)
+static void read_number(const struct field *f, const struct jv *v, void *to, const struct place *at)
 {
 	double d;
 
@@ -244,23 +203,23 @@ static void read_number(const struct field *f, const struct jv *v, void *to, str
 	*(double *)to = d;
 }
 
-static void read_enum(const struct field *f, const char *text, int *to, struct place at)
+static void read_enum(const struct field *f, const char *text, int *to, const struct place *at)
 {
 	int i = name_index(f->names, text);
 
 	if (i < 0)
-		complain(at, "bad_value", "must be one of: %s", name_list(at.arena, f->names));
+		complain(at, "bad_value", "must be one of: %s", name_list(at->arena, f->names));
 	else
 		*to = i;
 }
 
-static void read_time(const char *text, int64_t *to, struct place at)
+static void read_time(const char *text, int64_t *to, const struct place *at)
 {
 	if (!time_parse(text, to))
 		complain(at, "bad_time", "must be an RFC 3339 time such as 2026-01-31T12:00:00Z");
 }
 
-static void read_json(const struct field *f, const struct jv *v, const char **to, struct place at)
+static void read_json(const struct field *f, const struct jv *v, const char **to, const struct place *at)
 {
 	if (f->kind == F_JSON_OBJ && v->type != J_OBJECT) {
 		want(at, v, "an object");
@@ -270,10 +229,10 @@ static void read_json(const struct field *f, const struct jv *v, const char **to
 		complain(at, "too_large", "must have at most %lld bytes; it has %zu", (long long)f->max, v->raw_len);
 		return;
 	}
-	*to = jv_text(at.arena, v);
+	*to = jv_text(at->arena, v);
 }
 
-static void read_field(const struct field *f, const struct jv *v, void *to, struct place at)
+static void read_field(const struct field *f, const struct jv *v, void *to, const struct place *at)
 {
 	if (is_text(f->kind) || f->kind == F_ENUM || f->kind == F_TIME) {
 		if (v->type != J_STRING) {
@@ -310,7 +269,7 @@ static void read_field(const struct field *f, const struct jv *v, void *to, stru
 		read_list(f, v, to, at);
 		break;
 	case F_OBJ: {
-		void *obj = arena_zalloc(at.arena, f->sub->size);
+		void *obj = arena_zalloc(at->arena, f->sub->size);
 
 		read_object(f->sub, v, obj, at);
 		*(void **)to = obj;
@@ -350,7 +309,7 @@ static int field_index(const struct schema *s, const char *name)
 }
 
 /* Note field i as given; a field that came under both of its names is a mistake. */
-static bool mark(const struct schema *s, void *obj, int i, struct place at)
+static bool mark(const struct schema *s, void *obj, int i, const struct place *at)
 {
 	uint64_t *present = obj;
 
@@ -362,19 +321,21 @@ static bool mark(const struct schema *s, void *obj, int i, struct place at)
 	return true;
 }
 
-static void check_required(const struct schema *s, const void *obj, struct place at)
+static void check_required(const struct schema *s, const void *obj, const struct place *at)
 {
 	uint64_t present = *(const uint64_t *)obj;
 
 	for (size_t i = 0; i < s->n; i++) {
+		struct place here = place_member(at, s->fields[i].name);
+
 		if (s->fields[i].required && !(present >> i & 1))
-			complain(member(&at, s->fields[i].name), "required", "is required");
+			complain(&here, "required", "is required");
 	}
-	if ((unsigned)__builtin_popcountll(present) < s->min_fields && !at.e->n_fields)
+	if ((unsigned)__builtin_popcountll(present) < s->min_fields && !at->e->n_fields)
 		complain(at, "required", "at least %u field must be given", s->min_fields);
 }
 
-static void read_object(const struct schema *s, const struct jv *body, void *obj, struct place at)
+static void read_object(const struct schema *s, const struct jv *body, void *obj, const struct place *at)
 {
 	if (body->type != J_OBJECT) {
 		want(at, body, "an object");
@@ -382,21 +343,21 @@ static void read_object(const struct schema *s, const struct jv *body, void *obj
 	}
 	set_defaults(s, obj);
 	for (const struct jv *m = body->child; m; m = m->next) {
-		struct place here = member(&at, m->key);
+		struct place here = place_member(at, m->key);
 		int i = field_index(s, m->key);
 
 		if (i < 0) {
-			complain(here, "unknown_field", "is not a field of this request");
+			complain(&here, "unknown_field", "is not a field of this request");
 			continue;
 		}
 		/* null means not given, where a value may be left out; where null is a value it is one */
 		if (m->type == J_NULL && s->fields[i].kind != F_JSON) {
 			if (s->fields[i].required)
-				complain(here, "required", "is required and may not be null");
+				complain(&here, "required", "is required and may not be null");
 			continue;
 		}
-		if (mark(s, obj, i, here))
-			read_field(&s->fields[i], m, (char *)obj + s->fields[i].offset, here);
+		if (mark(s, obj, i, &here))
+			read_field(&s->fields[i], m, (char *)obj + s->fields[i].offset, &here);
 	}
 	check_required(s, obj, at);
 }
@@ -404,8 +365,9 @@ static void read_object(const struct schema *s, const struct jv *body, void *obj
 enum err schema_read(const struct schema *s, const struct jv *body, struct arena *a, void **out, struct error *e)
 {
 	void *obj = arena_zalloc(a, s->size);
+	struct place root = place_root(a, e, "$");
 
-	read_object(s, body, obj, (struct place){ .arena = a, .e = e, .name = "$" });
+	read_object(s, body, obj, &root);
 	*out = obj;
 	return e->n_fields ? ERR_VALIDATION : OK;
 }
@@ -436,7 +398,7 @@ bool url_decode(char *s, bool plus)
 }
 
 /* A comma-separated list of a query. */
-static void query_list(const struct field *f, char *text, void *to, struct place at)
+static void query_list(const struct field *f, char *text, void *to, const struct place *at)
 {
 	struct strs *list = to;
 	uint32_t mask = 0;
@@ -444,7 +406,7 @@ static void query_list(const struct field *f, char *text, void *to, struct place
 	int max = f->kind == F_ENUMS ? 32 : (int)f->max;
 
 	if (f->kind != F_ENUMS)
-		list->v = arena_calloc(at.arena, (size_t)max, sizeof(*list->v));
+		list->v = arena_calloc(at->arena, (size_t)max, sizeof(*list->v));
 	for (char *item = strtok_r(text, ",", &save); item; item = strtok_r(NULL, ",", &save)) {
 		if (f->kind == F_ENUMS) {
 			int i = 0;
@@ -463,7 +425,7 @@ static void query_list(const struct field *f, char *text, void *to, struct place
 		*(uint32_t *)to = mask;
 }
 
-static void query_field(const struct field *f, char *text, void *to, struct place at)
+static void query_field(const struct field *f, char *text, void *to, const struct place *at)
 {
 	struct jv number = { .type = J_NUMBER, .raw = text, .raw_len = strlen(text) };
 	struct jv *parsed;
@@ -476,8 +438,8 @@ static void query_field(const struct field *f, char *text, void *to, struct plac
 		*(const char **)to = check_text(f, text, at);
 		break;
 	case F_INT: case F_NUM:
-		error_init(&scrap, at.arena);
-		if (json_parse(at.arena, text, number.raw_len, 0, &parsed, &scrap) || parsed->type != J_NUMBER)
+		error_init(&scrap, at->arena);
+		if (json_parse(at->arena, text, number.raw_len, 0, &parsed, &scrap) || parsed->type != J_NUMBER)
 			complain(at, "bad_type", "must be a number from %lld to %lld", (long long)f->min,
 				 (long long)f->max);
 		else
@@ -506,7 +468,7 @@ enum err schema_read_query(const struct schema *s, const char *query, bool form,
 	void *obj = arena_zalloc(a, s->size);
 	char *save = NULL;
 	char *text = arena_strdup(a, query ? query : "");
-	struct place root = { .arena = a, .e = e, .name = form ? "$" : "query" };
+	struct place root = place_root(a, e, form ? "$" : "query");
 
 	set_defaults(s, obj);
 	for (char *pair = strtok_r(text, "&", &save); pair; pair = strtok_r(NULL, "&", &save)) {
@@ -516,26 +478,26 @@ enum err schema_read_query(const struct schema *s, const char *query, bool form,
 		if (eq)
 			*eq = '\0';
 		bool good = url_decode(pair, true) && url_decode(value, true);
-		struct place at = member(&root, good ? pair : "?");
+		struct place at = place_member(&root, pair);
 
 		if (!good) {
-			complain(at, "bad_escape", "holds a bad percent escape, invalid UTF-8 or U+0000");
+			complain(&root, "bad_escape", "holds a bad percent escape, invalid UTF-8 or U+0000");
 			continue;
 		}
 		int i = field_index(s, pair);
 
 		if (i < 0) {
-			complain(at, "unknown_field", "is not a parameter of this request");
+			complain(&at, "unknown_field", "is not a parameter of this request");
 			continue;
 		}
 		if (*(uint64_t *)obj >> i & 1) {
-			complain(at, "duplicate", "is given twice");
+			complain(&at, "duplicate", "is given twice");
 			continue;
 		}
 		*(uint64_t *)obj |= (uint64_t)1 << i;
-		query_field(&s->fields[i], value, (char *)obj + s->fields[i].offset, at);
+		query_field(&s->fields[i], value, (char *)obj + s->fields[i].offset, &at);
 	}
-	check_required(s, obj, root);
+	check_required(s, obj, &root);
 	*out = obj;
 	return e->n_fields ? ERR_VALIDATION : OK;
 }

@@ -15,6 +15,7 @@
 	X(bus_queue) \
 	X(http) \
 	X(json) \
+	X(jsonschema) \
 	X(net) \
 	X(password)
 
