@@ -55,7 +55,6 @@ UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
 LOAD_SRC  := $(wildcard tests/bench/load/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
-BENCH_SRC := $(wildcard tests/bench/*.c)
 
 PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
@@ -95,11 +94,6 @@ $(B)/tests/load: $(call objs,$(LOAD_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
-$(B)/tests/%: $(B)/tests/bench/%.o $(B)/libmcp.a
-	@mkdir -p $(@D)
-	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
-
 $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/obj/tests/bench/%.o $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
