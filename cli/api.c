@@ -17,6 +17,12 @@
 
 static const char *idempotency_key;
 
+static void answer_init(struct answer *a)
+{
+	*a = (struct answer){0};
+	buf_init(&a->text);
+}
+
 void answer_release(struct answer *a)
 {
 	json_object_put(a->body);
@@ -174,7 +180,7 @@ static void perform(struct cli *cli, const char *method, const char *path, const
 	curl_slist_free_all(headers);
 	if (a->code == CURLE_OK) {
 		curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &a->status);
-		a->body = jx_parse(a->text.p, a->text.n, NULL);
+		a->body = jx_parse(a->text.p, a->text.n);
 	} else if (!a->error[0]) {
 		snprintf(a->error, sizeof(a->error), "%s", curl_easy_strerror(a->code));
 	}
@@ -213,7 +219,7 @@ void api_idempotency_key(const char *key)
 
 bool api_once(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a)
 {
-	*a = (struct answer){0};
+	answer_init(a);
 	perform(cli, method, path, body ? jx_text(body) : NULL, NULL, true, a);
 	return a->status >= 200 && a->status < 300;
 }
@@ -224,7 +230,7 @@ bool api_try(struct cli *cli, const char *method, const char *path, struct json_
 	const char *text = body ? jx_text(body) : post ? "{}" : NULL;
 	char key[ID_TEXT];
 
-	*a = (struct answer){0};
+	answer_init(a);
 	id_new(key);
 	if (session_ready(cli) != EXIT_OK)
 		return false;

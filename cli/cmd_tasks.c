@@ -160,7 +160,7 @@ static struct json_object *read_batch(const struct args *args)
 	text = read_file(file[0] == '@' ? file + 1 : file, (size_t)64 << 20, &len);
 	if (!text)
 		die(EXIT_USAGE, "cannot read %s", file);
-	o = jx_parse(text, len, NULL);
+	o = jx_parse(text, len);
 	if (json_object_is_type(o, json_type_array) || jx_len(o, "tasks")) {
 		tasks = json_object_is_type(o, json_type_array) ? json_object_get(o)
 								: json_object_get(jx_get(o, "tasks"));

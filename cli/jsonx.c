@@ -5,31 +5,88 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/json.h"
 #include "util.h"
 
 #define DEPTH_MAX 128
 #define INPUT_MAX ((size_t)64 << 20)
 
-struct json_object *jx_parse(const char *text, size_t len, const char **why)
+/* json-c's own reader clamps large integers; a number that it cannot hold keeps its text. */
+static struct json_object *number(const struct jv *v)
 {
-	struct json_tokener *tok = json_tokener_new_ex(DEPTH_MAX);
+	char *text = xstrndup(v->raw, v->raw_len);
 	struct json_object *o;
-	enum json_tokener_error err;
+	int64_t i;
+	double d;
 
+	if (!strpbrk(text, ".eE") && jv_int(v, &i))
+		o = json_object_new_int64(i);
+	else
+		o = json_object_new_double_s(jv_double(v, &d) ? d : 0, text);
+	free(text);
+	return o;
+}
+
+static struct json_object *convert(const struct jv *v)
+{
+	struct json_object *o;
+
+	switch (v->type) {
+	case J_OBJECT:
+		o = json_object_new_object();
+		for (const struct jv *m = v->child; m; m = m->next)
+			json_object_object_add(o, m->key, convert(m));
+		return o;
+	case J_ARRAY:
+		o = json_object_new_array();
+		for (const struct jv *m = v->child; m; m = m->next)
+			json_object_array_add(o, convert(m));
+		return o;
+	case J_STRING:
+		return json_object_new_string_len(v->str, (int)v->str_len);
+	case J_NUMBER:
+		return number(v);
+	case J_TRUE:
+	case J_FALSE:
+		return json_object_new_boolean(v->type == J_TRUE);
+	default:
+		return NULL;
+	}
+}
+
+bool jx_read(const char *text, size_t len, struct json_object **out, char **why)
+{
+	struct arena a;
+	struct error e;
+	struct jv *root;
+	bool ok;
+
+	arena_init(&a);
+	error_init(&e, &a);
+	ok = json_parse(&a, text, len, JSON_BUILD_ALL, &root, &e) == OK;
+	*out = ok ? convert(root) : NULL;
+	if (!ok && why)
+		*why = xstrdup(e.message);
+	arena_release(&a);
+	return ok;
+}
+
+struct json_object *jx_parse(const char *text, size_t len)
+{
+	struct json_tokener *tok;
+	struct json_object *o;
+
+	if (jx_read(text, len, &o, NULL))
+		return o;
+	/* an answer may nest deeper than a request: it wraps one */
+	tok = json_tokener_new_ex(DEPTH_MAX);
 	if (!tok)
 		die(EXIT_FAILED, "out of memory");
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	/* the terminating NUL is parsed too: it ends a number that ends the text */
-	o = json_tokener_parse_ex(tok, text, (int)len + 1);
-	err = json_tokener_get_error(tok);
-	if (err == json_tokener_success && json_tokener_get_parse_end(tok) < len)
-		err = json_tokener_error_parse_unexpected;
-	if (err != json_tokener_success) {
+	o = json_tokener_parse_ex(tok, text, (int)len);
+	if (json_tokener_get_error(tok) != json_tokener_success || json_tokener_get_parse_end(tok) < len) {
 		json_object_put(o);
 		o = NULL;
 	}
-	if (why)
-		*why = err == json_tokener_success ? NULL : json_tokener_error_desc(err);
 	json_tokener_free(tok);
 	return o;
 }
@@ -118,8 +175,7 @@ struct json_object *jx_argument(const struct command *cmd, const char *what, con
 	bool is_file = value[0] == '@' || !strcmp(value, "-");
 	const char *name = value[0] == '@' ? value + 1 : value;
 	struct json_object *o;
-	const char *why;
-	char *text;
+	char *text, *why;
 	size_t len;
 
 	text = is_file ? read_file(name, INPUT_MAX, &len) : xstrdup(value);
@@ -127,11 +183,9 @@ struct json_object *jx_argument(const struct command *cmd, const char *what, con
 		die(EXIT_USAGE, "cannot read %s: %s", name, strerror(errno));
 	if (!is_file)
 		len = strlen(text);
-	o = jx_parse(text, len, &why);
+	if (!jx_read(text, len, &o, &why))
+		usage_error(cmd, "%s: %s%s", what, why, is_file ? "" : " (To read it from a file, write @FILE.)");
 	free(text);
-	if (why)
-		usage_error(cmd, "%s is not JSON: %s%s", what, why,
-			    is_file ? "" : " (to read it from a file, write @FILE)");
 	return o;
 }
 

@@ -12,8 +12,14 @@
 #include <stddef.h>
 #include "args.h"
 
-/* Parses a complete JSON text, strictly; NULL and *why (static text) when it is not one. */
-struct json_object *jx_parse(const char *text, size_t len, const char **why);
+/*
+ * Reads a complete JSON text strictly and without loss: numbers keep their
+ * digits. False and *why (to be freed; may be NULL) when it is not JSON. The
+ * value null is a NULL pointer, as everywhere in json-c.
+ */
+bool jx_read(const char *text, size_t len, struct json_object **out, char **why);
+/* The same for what the panel or we wrote: NULL when it is no JSON. */
+struct json_object *jx_parse(const char *text, size_t len);
 /* The value at a dotted path, borrowed; NULL when there is none. "" is o itself. */
 struct json_object *jx_get(struct json_object *o, const char *path);
 /* String at path, borrowed, or NULL when absent or not a string. */

@@ -153,7 +153,7 @@ static bool from_saved_login(struct place *p)
 	free(path);
 	if (!text)
 		return false;
-	o = jx_parse(text, len, NULL);
+	o = jx_parse(text, len);
 	free(text);
 	*p = (struct place){.name = "from the saved login"};
 	if (jx_str(o, "url"))

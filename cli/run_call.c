@@ -8,7 +8,7 @@
 #include "runner.h"
 #include "util.h"
 
-#define BUILD_DEPTH 5 /* data.tasks[].parameters: deeper values stay text */
+#define BUILD_DEPTH 6 /* data.tasks[].parameters.input_ref.href: deeper values stay text */
 #define ANSWER_MAX  ((size_t)64 << 20)
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)

@@ -90,7 +90,7 @@ static void identity_load(struct runner *r)
 
 	if (!text)
 		return;
-	o = jx_parse(text, len, NULL);
+	o = jx_parse(text, len);
 	free_secret(text);
 	r->id.drained = jx_bool(o, "drained", false);
 	if (!r->id.agent_id && jx_str(o, "agent_id") && jx_str(o, "auth_token")) {
@@ -141,7 +141,7 @@ static int identity_given(struct runner *r)
 		warn("cannot read %s: %s", file, strerror(errno));
 		return EXIT_USAGE;
 	}
-	o = jx_parse(text, len, NULL);
+	o = jx_parse(text, len);
 	if (!id)
 		id = jx_str(o, "agent_id");
 	if (!id)
@@ -164,7 +164,7 @@ static struct json_object *registration(struct runner *r)
 	gethostname(host, sizeof(host) - 1);
 	jx_set_str(body, "name", r->name);
 	jx_set_str(body, "type", r->type);
-	jx_set(body, "capabilities", jx_parse(r->capabilities.p, r->capabilities.n, NULL));
+	jx_set(body, "capabilities", jx_parse(r->capabilities.p, r->capabilities.n));
 	jx_set(body, "slots", json_object_new_int(r->concurrency));
 	jx_set_str(body, "version", mcp_version);
 	jx_set(body, "resources.cpu", json_object_new_int64(sysconf(_SC_NPROCESSORS_ONLN)));
@@ -253,7 +253,7 @@ static void identity_settle(struct runner *r)
 	if (r->capabilities.n > 2 && !r->id.fresh) {
 		body = json_object_new_object();
 		path = xasprintf("/agents/%s/capabilities", r->id.agent_id);
-		jx_set(body, "replace", jx_parse(r->capabilities.p, r->capabilities.n, NULL));
+		jx_set(body, "replace", jx_parse(r->capabilities.p, r->capabilities.n));
 		if (ask_patiently(r, &as, path, body, &a, false) != EXIT_OK)
 			answer_complain(&as, &a);
 		answer_release(&a);

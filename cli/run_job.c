@@ -88,6 +88,7 @@ void job_free(struct runner *r, struct job *j)
 	free(j->feed.cursor);
 	free(j->report_path);
 	free(j->report_body);
+	free(j->why);
 	free(j);
 }
 
@@ -123,6 +124,8 @@ static void report_failure(struct job *j, const char *type, const char *code, co
 	jw_strn(&w, message, strnlen(message, ERROR_MAX));
 	jw_end_obj(&w);
 	jw_kbool(&w, "retryable", retryable);
+	free(j->why);
+	j->why = xasprintf("%s: %s%s", code, message, retryable ? " (may be tried again)" : "");
 	/* left open: send_report() adds the claim and the brace */
 	set_report(j, "fail", b.p, "failed");
 }
@@ -359,13 +362,14 @@ static void report_done(struct runner *r, struct call *c)
 {
 	struct job *j = c->job;
 	double now = mono_now();
-	char span[32];
+	char span[40] = "";
 
 	j->report_call = NULL;
 	if (c->status >= 200 && c->status < 300) {
 		count(r, j);
-		snprintf(span, sizeof(span), "%.3f s", j->ended - j->started);
-		say(r, "info", j, "%s%s%s", j->verdict, j->started > 0 ? " after " : "", j->started > 0 ? span : "");
+		if (j->started > 0)
+			snprintf(span, sizeof(span), " after %.3f s", j->ended - j->started);
+		say(r, "info", j, "%s%s%s%s", j->verdict, span, j->why ? ", " : "", j->why ? j->why : "");
 		j->state = JOB_DONE;
 		/* its slot is free now, and the answer may bring the next task */
 		take_tasks(r, jv_get(call_data(c), "tasks"));

@@ -131,6 +131,7 @@ struct job {
 	char *report_path;
 	char *report_body;
 	const char *verdict; /* "completed", "failed", "released" */
+	char *why;	     /* of a failure, for the log */
 	struct call *report_call;
 	int report_tries;
 	double report_at;

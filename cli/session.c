@@ -65,7 +65,7 @@ static bool load_tokens(struct session *s)
 	free(path);
 	if (!text)
 		return false;
-	o = jx_parse(text, len, NULL);
+	o = jx_parse(text, len);
 	free_secret(text);
 	free_secret(s->access);
 	free_secret(s->refresh);
@@ -270,7 +270,7 @@ void session_forget(struct session *s)
 	path = config_path("login.json");
 	text = read_file(path, 65536, &len);
 	if (text) {
-		o = jx_parse(text, len, NULL);
+		o = jx_parse(text, len);
 		if (jx_str(o, "url") && !strcmp(jx_str(o, "url"), s->url))
 			unlink(path);
 		json_object_put(o);
