@@ -73,7 +73,7 @@ bool bus_up(const struct bus *b);	/* as of the last try */
 void bus_trouble(struct bus *b, char out[BUS_TROUBLE]);
 enum err bus_ping(struct bus *b, int64_t *latency_us) MUST_CHECK;
 
-/* --- the request gate: one script, one round trip -------------------------------------------- */
+/* --- the request gate: one round trip ----------------------------------------------------------- */
 
 struct gate {
 	/* in */
@@ -87,7 +87,7 @@ struct gate {
 	bool revoked;			/* the jti is on the list */
 	int64_t cutoff;			/* s since the epoch, 0: none */
 	int64_t subject_rev;		/* 0: not known */
-	bool limited;			/* over the limit; nothing was counted */
+	bool limited;			/* over the limit; a cost above 1 was not counted at all */
 	int64_t remaining;		/* in this window */
 	int reset_s;			/* seconds until the window ends */
 };

@@ -246,28 +246,30 @@ int64_t reply_int(const redisReply *r)
 	return r->type == REDIS_REPLY_STRING ? strtoll(r->str, NULL, 10) : 0;
 }
 
-/* The same call with its script before it, for a server that has forgotten it. */
-static bool with_source(struct bus *b, const struct cmd *c, redisReply **reply)
+/* The same commands with the script before them, for a server that has forgotten it. */
+static bool with_source(struct bus *b, const struct cmd *c, redisReply **replies)
 {
-	redisReply *both[2];
+	redisReply *all[1 + BUS_SCRIPT_REPLIES];
 	struct cmd again;
 	size_t n;
 	const char *text = bus_script_source(c->script, &n);
 
-	freeReplyObject(*reply);
+	if (c->replies > BUS_SCRIPT_REPLIES)
+		abort();
+	replies_free(replies, c->replies);
 	cmd_init(&again);
 	cmd_begin(&again, 3, "SCRIPT");
 	cmd_arg(&again, "LOAD");
 	cmd_argn(&again, text, n);
 	cmd_raw(&again, c->p, c->n);
-	again.replies++;
-	bool ok = round_trip(b, &again, both);
+	again.replies += c->replies;
+	bool ok = round_trip(b, &again, all);
 
 	cmd_release(&again);
 	if (!ok)
 		return false;
-	freeReplyObject(both[0]);
-	*reply = both[1];
+	freeReplyObject(all[0]);
+	memcpy(replies, all + 1, (size_t)c->replies * sizeof(*replies));
 	return true;
 }
 

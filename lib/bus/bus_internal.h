@@ -32,6 +32,8 @@
 #define BUS_BACKLOG_BYTES ((size_t)64 << 20)	/* memory the backlog may take */
 #define BUS_URGENT_BYTES ((size_t)1 << 20)	/* revocations kept while Redis is away */
 #define BUS_TIMEOUT_MS 1000
+#define BUS_WINDOWS 4096		/* rate windows a process remembers having made */
+#define BUS_SCRIPT_REPLIES 4		/* most commands in one call that begins with a script */
 #define BUS_WHY BUS_TROUBLE
 
 /* --- URL ------------------------------------------------------------------------------------- */
@@ -49,7 +51,7 @@ void bus_url_release(struct bus_url *u);
 
 /* --- scripts --------------------------------------------------------------------------------- */
 
-enum bus_script { BS_NONE = -1, BS_GATE, BS_PUBLISH, BS_TAKE, BS_CLEAR, BS_WARM, BS_SUBJECT, BS_ALIVE, BS_DEAD, BS_COUNT };
+enum bus_script { BS_NONE = -1, BS_RATE, BS_PUBLISH, BS_TAKE, BS_CLEAR, BS_WARM, BS_SUBJECT, BS_ALIVE, BS_DEAD, BS_COUNT };
 
 const char *bus_script_source(enum bus_script s, size_t *n);
 const char *bus_script_sha(enum bus_script s);	/* 40 hex digits */
@@ -61,7 +63,7 @@ struct cmd {
 	char *p;
 	size_t n, cap;
 	int replies;		/* commands begun: that many answers come */
-	enum bus_script script;	/* the one script called, for NOSCRIPT */
+	enum bus_script script;	/* the script called, for NOSCRIPT: it comes first, and what follows only reads */
 	char first[1000];
 };
 void cmd_init(struct cmd *c);
@@ -160,6 +162,7 @@ struct bus {
 	char why[BUS_WHY];		/* of the last failure */
 	char mark[33];			/* of the rebuild under way (bus_queue_clear), "": none; */
 	uint64_t mark_run;		/* and the server's run in which it began */
+	_Atomic uint64_t windows[BUS_WINDOWS];	/* hashes; see bus_gate.c */
 	struct publisher pub;
 	struct pipe *pipes;
 };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /* OpenSSL has a type of the name of one of our errors; here neither is used. */
-#define ERR_STATE OPENSSL_ERR_STATE
+#define ERR_BAD_STATE OPENSSL_ERR_STATE
 #include <openssl/evp.h>
-#undef ERR_STATE
+#undef ERR_BAD_STATE
 
 #include "bus_internal.h"
 #include "../base/embed.h"
 
-EMBED_TEXT(lua_gate, "lib/bus/lua/gate.lua");
+EMBED_TEXT(lua_rate, "lib/bus/lua/rate.lua");
 EMBED_TEXT(lua_publish, "lib/bus/lua/publish.lua");
 EMBED_TEXT(lua_take, "lib/bus/lua/take.lua");
 EMBED_TEXT(lua_clear, "lib/bus/lua/clear.lua");
@@ -20,7 +20,7 @@ static const struct {
 	const char *(*text)(void);
 	size_t (*size)(void);
 } scripts[BS_COUNT] = {
-	[BS_GATE] = { lua_gate, lua_gate_size },
+	[BS_RATE] = { lua_rate, lua_rate_size },
 	[BS_PUBLISH] = { lua_publish, lua_publish_size },
 	[BS_TAKE] = { lua_take, lua_take_size },
 	[BS_CLEAR] = { lua_clear, lua_clear_size },

@@ -198,13 +198,21 @@ static void test_rate(void)
 	CU_ASSERT(!g.limited && g.remaining == 0);
 	CU_ASSERT_EQUAL(bus_gate(bus, &g), OK);
 	CU_ASSERT(g.limited && g.remaining == 0);
+	g.cost = 2;
+	CU_ASSERT_EQUAL(bus_gate(bus, &g), OK);
+	CU_ASSERT(g.limited && g.remaining == 0);
 	CU_ASSERT_EQUAL(bus_peek(bus, g.rate_key, &count, &reset), OK);
-	CU_ASSERT_EQUAL(count, 10);
+	CU_ASSERT(count >= 10);
+	g.cost = 1;
 	/* The next window begins at zero. */
 	clock_shift((int64_t)g.reset_s * 1000);
 	CU_ASSERT_EQUAL(bus_gate(bus, &g), OK);
 	clock_shift(-(int64_t)g.reset_s * 1000);
 	CU_ASSERT(!g.limited && g.remaining == 9);
+	/* Emptied within the window: it begins anew. */
+	redis_text(&redis, "FLUSHALL");
+	CU_ASSERT_EQUAL(bus_gate(bus, &g), OK);
+	CU_ASSERT(!g.limited && g.remaining == 9 && !g.warm);
 	/* No counter without an end. */
 	char keys[512];
 
@@ -245,7 +253,7 @@ static void test_count(void)
 
 struct hammer {
 	const char *key;
-	int calls, limit;
+	int calls, limit, cost;
 	_Atomic int allowed, limited, failed;
 };
 
@@ -254,7 +262,7 @@ static void *hammer(void *arg)
 	struct hammer *h = arg;
 
 	for (int i = 0; i < h->calls; i++) {
-		struct gate g = { .jti = "j", .subject = "s", .rate_key = h->key, .limit = h->limit, .cost = 1 };
+		struct gate g = { .jti = "j", .subject = "s", .rate_key = h->key, .limit = h->limit, .cost = h->cost };
 
 		if (bus_gate(bus, &g) || !g.warm || g.subject_rev != 3)
 			h->failed++;
@@ -266,26 +274,31 @@ static void *hammer(void *arg)
 	return NULL;
 }
 
-/* 32 threads over two connections: each gets its own answer, and the limit is exact. */
-static void test_gate_threads(void)
+static void hammer_with(const char *name, int cost)
 {
 	pthread_t threads[32];
-
-	fresh();
-	struct hammer h = { .key = calm_key("hammer"), .calls = 300, .limit = 5000 };
+	struct hammer h = { .key = calm_key(name), .calls = 300, .limit = 5000, .cost = cost };
 	int64_t count;
 	int reset;
 
-	CU_ASSERT_EQUAL(bus_subject(bus, "s", 0, 3), OK);
 	for (int i = 0; i < 32; i++)
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, hammer, &h), 0);
 	for (int i = 0; i < 32; i++)
 		pthread_join(threads[i], NULL);
 	CU_ASSERT_EQUAL(h.failed, 0);
-	CU_ASSERT_EQUAL(h.allowed, 5000);
-	CU_ASSERT_EQUAL(h.limited, 32 * 300 - 5000);
+	CU_ASSERT_EQUAL(h.allowed, 5000 / cost);
+	CU_ASSERT_EQUAL(h.limited, 32 * 300 - 5000 / cost);
 	CU_ASSERT_EQUAL(bus_peek(bus, h.key, &count, &reset), OK);
-	CU_ASSERT(count >= 5000);
+	CU_ASSERT(count >= 5000 / cost * cost);
+}
+
+/* 32 threads over two connections: each gets its own answer, and the limit is exact. */
+static void test_gate_threads(void)
+{
+	fresh();
+	CU_ASSERT_EQUAL(bus_subject(bus, "s", 0, 3), OK);
+	hammer_with("ones", 1);
+	hammer_with("threes", 3);
 }
 
 /* --- agents ----------------------------------------------------------------------------------------- */

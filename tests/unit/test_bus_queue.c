@@ -509,9 +509,9 @@ static void test_script_flush(void)
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, flusher, &stop), 0);
 	fill(500, 2);
 	for (int i = 0; i < 500; i++) {
-		struct gate g = { .rate_key = "api:flush", .limit = 100000, .cost = 1 };
+		struct gate g = { .rate_key = "api:flush", .limit = 100000, .cost = 2 };
 
-		failed += bus_gate(bus, &g) != OK;
+		failed += bus_gate(bus, &g) != OK || !g.warm;
 		failed += bus_subject(bus, "s", i, i) != OK;
 		failed += bus_queue_take(bus, lanes, 2, 1, ids, &n) != OK || n != 1;
 		post(&(struct bus_post){ .type = "t" });
