@@ -132,6 +132,8 @@ static void set_common(struct transfer *t, const struct transfer_options *o)
 	TRANSFER_SET(t, CURLOPT_PROXY, "");
 	TRANSFER_SET(t, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	TRANSFER_SET(t, CURLOPT_NOSIGNAL, 1L);
+	/* Else the end of a call that is still resolving a name waits for the resolver, and all others with it. */
+	TRANSFER_SET(t, CURLOPT_QUICK_EXIT, 1L);
 	TRANSFER_SET(t, CURLOPT_SSL_VERIFYPEER, 1L);
 	TRANSFER_SET(t, CURLOPT_SSL_VERIFYHOST, 2L);
 	TRANSFER_SET(t, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);

@@ -288,6 +288,7 @@ static void report(struct load *l)
 	jw_kint(&w, "operations", l->ok);
 	jw_kdouble(&w, "rate", round((double)l->ok / took * 10) / 10);
 	jw_kstr(&w, "unit", l->scenario->unit);
+	jw_kint(&w, "units", l->units);
 	jw_kdouble(&w, "units_per_second", round((double)l->units / took * 10) / 10);
 	write_errors(&w, l);
 	if (l->empty_claims)
@@ -323,6 +324,7 @@ static void usage(FILE *f)
 	      "  -a, --agents N         agents (as many as connections; heartbeats: 1000)\n"
 	      "  -b, --batch N          tasks in a batch (500)\n"
 	      "  -t, --tasks N          tasks made before reading them (1000)\n"
+	      "  -v, --verbose          say on standard error when preparations are over\n"
 	      "The administrator is MCP_ADMIN_USER, the password is in MCP_ADMIN_PASSWORD_FILE. Scenarios:\n", f);
 	for (int i = 0; i < n_scenarios; i++)
 		fprintf(f, "  %-18s %s\n", scenarios[i].name, scenarios[i].what);
@@ -343,13 +345,14 @@ static const char *parse(struct load *l, int argc, char **argv)
 	static const struct option options[] = {
 		{ "url", 1, NULL, 'u' }, { "rate", 1, NULL, 'r' }, { "connections", 1, NULL, 'c' },
 		{ "seconds", 1, NULL, 's' }, { "warmup", 1, NULL, 'w' }, { "agents", 1, NULL, 'a' },
-		{ "batch", 1, NULL, 'b' }, { "tasks", 1, NULL, 't' }, { "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 },
+		{ "batch", 1, NULL, 'b' }, { "tasks", 1, NULL, 't' }, { "verbose", 0, NULL, 'v' },
+		{ "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	const char *url = getenv("MCP_URL");
 	int c;
 
 	*l = (struct load){ .seconds = 10, .warmup = 1, .connections = 64, .batch = 500, .n_tasks = 1000 };
-	while ((c = getopt_long(argc, argv, "u:r:c:s:w:a:b:t:h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "u:r:c:s:w:a:b:t:vh", options, NULL)) != -1) {
 		switch (c) {
 		case 'u': url = optarg; break;
 		case 'r': l->rate = number(optarg, 0.01, 1e6); break;
@@ -359,6 +362,7 @@ static const char *parse(struct load *l, int argc, char **argv)
 		case 'a': l->n_agents = (int)number(optarg, 1, 100000); break;
 		case 'b': l->batch = (int)number(optarg, 1, 1000); break;
 		case 't': l->n_tasks = (int)number(optarg, 1, 1000000); break;
+		case 'v': l->verbose = true; break;
 		case 'h': usage(stdout); exit(0);
 		default: usage(stderr); exit(2);
 		}
@@ -413,6 +417,8 @@ int main(int argc, char **argv)
 	}
 	if (!l.scenario->prepare(&l))
 		die("%s could not be prepared", l.scenario->name);
+	if (l.verbose)
+		fputs("load: running\n", stderr);	/* tests/bench/run counts the panel's CPU from here */
 	run(&l);
 	report(&l);
 	return 0;

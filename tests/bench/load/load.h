@@ -77,6 +77,7 @@ struct load {
 	double rate;			/* operations a second; 0: closed loop */
 	double seconds, warmup;
 	int connections, n_agents, batch, n_tasks;
+	bool verbose;
 	/* what prepare made */
 	char admin[TOKEN_TEXT];
 	char label[64];			/* a capability of this run alone */
