@@ -85,7 +85,7 @@ static enum err code_of(int rc, int sys)
 
 enum err sq_fail(struct sq_conn *c, struct error *e, int rc, const char *what)
 {
-	int sys = 0;
+	int sys = errno;
 
 	if (rc == SQLITE_MISUSE && c->prepare_rc != SQLITE_OK) {
 		/* The statement was never prepared: report that. */
@@ -102,7 +102,10 @@ enum err sq_fail(struct sq_conn *c, struct error *e, int rc, const char *what)
 	case SQLITE_READONLY:
 		c->broken = true;
 	}
-	if (c->db)
+	/* SQLite notes the cause of what fails in a statement, but not in its COMMIT. */
+	if ((rc & 0xff) != SQLITE_IOERR && (rc & 0xff) != SQLITE_CANTOPEN)
+		sys = 0;
+	else if (c->db && sqlite3_system_errno(c->db))
 		sys = sqlite3_system_errno(c->db);
 	const char *msg = c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(rc);
 
@@ -185,6 +188,7 @@ sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql)
 
 int sq_run(sqlite3_stmt *st)
 {
+	errno = 0;
 	int rc = sqlite3_step(st);
 
 	while (rc == SQLITE_ROW)

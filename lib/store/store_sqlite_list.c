@@ -404,9 +404,11 @@ static bool collect_ids(struct walk *w, struct sq_id *ids, int *n)
 
 		if (fits && *n == w->f->limit)
 			return true;
-		w->last = s->ahead[s->pos++].id;
+		if (*n < w->f->limit)
+			w->last = s->ahead[s->pos].id;
 		if (fits)
 			ids[(*n)++] = w->last;
+		s->pos++;
 		if (over_budget(w))
 			return true;
 	}
@@ -474,7 +476,8 @@ static enum err list_by_seq(struct sq_conn *c, const struct task_filter *f, stru
 			out->more = true;
 			break;
 		}
-		memcpy(w->last.b, sqlite3_column_blob(st, 0), 16);
+		if (out->n < f->limit)
+			memcpy(w->last.b, sqlite3_column_blob(st, 0), 16);
 		if (fits) {
 			rc = sq_task_fetch(c, w->last.b, f->cols, a, &out->items[out->n]);
 			if (rc != SQLITE_ROW)
