@@ -329,7 +329,7 @@ static void check_required(const struct schema *s, const void *obj, const struct
 		struct place here = place_member(at, s->fields[i].name);
 
 		if (s->fields[i].required && !(present >> i & 1))
-			complain(&here, "required", "is required");
+			complain(&here, "required", "is required, and may not be null");
 	}
 	if ((unsigned)__builtin_popcountll(present) < s->min_fields && !at->e->n_fields)
 		complain(at, "required", "at least %u field must be given", s->min_fields);
@@ -350,12 +350,9 @@ static void read_object(const struct schema *s, const struct jv *body, void *obj
 			complain(&here, "unknown_field", "is not a field of this request");
 			continue;
 		}
-		/* null means not given, where a value may be left out; where null is a value it is one */
-		if (m->type == J_NULL && s->fields[i].kind != F_JSON) {
-			if (s->fields[i].required)
-				complain(&here, "required", "is required and may not be null");
+		/* null means not given; where null is a value it is one */
+		if (m->type == J_NULL && s->fields[i].kind != F_JSON)
 			continue;
-		}
 		if (mark(s, obj, i, &here))
 			read_field(&s->fields[i], m, (char *)obj + s->fields[i].offset, &here);
 	}
@@ -427,7 +424,7 @@ static void query_list(const struct field *f, char *text, void *to, const struct
 
 static void query_field(const struct field *f, char *text, void *to, const struct place *at)
 {
-	struct jv number = { .type = J_NUMBER, .raw = text, .raw_len = strlen(text) };
+	size_t n = strlen(text);
 	struct jv *parsed;
 	struct error scrap;
 	int flag = 0;
@@ -439,7 +436,7 @@ static void query_field(const struct field *f, char *text, void *to, const struc
 		break;
 	case F_INT: case F_NUM:
 		error_init(&scrap, at->arena);
-		if (json_parse(at->arena, text, number.raw_len, 0, &parsed, &scrap) || parsed->type != J_NUMBER)
+		if (json_parse(at->arena, text, n, 0, &parsed, &scrap) || parsed->type != J_NUMBER || parsed->raw_len != n)
 			complain(at, "bad_type", "must be a number from %lld to %lld", (long long)f->min,
 				 (long long)f->max);
 		else

@@ -10,6 +10,7 @@
 
 #define SUITES(X) \
 	X(auth) \
+	X(base) \
 	X(bus) \
 	X(bus_faults) \
 	X(bus_queue) \
@@ -17,7 +18,8 @@
 	X(json) \
 	X(jsonschema) \
 	X(net) \
-	X(password)
+	X(password) \
+	X(schema)
 
 #define X(name) void suite_##name(void);
 SUITES(X)
