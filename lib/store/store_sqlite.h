@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include "store.h"
 
 /* --- statements with a fixed text: store_sqlite.def --------------------------------------------- */
@@ -151,6 +152,8 @@ struct sq_group {
 	struct sq_book *book;
 };
 
+enum { SQ_JOB_QUEUED, SQ_JOB_TAKEN, SQ_JOB_TOLD };
+
 struct sq_job {
 	/*
 	 * Do the work inside the group's transaction. OK: done. ERR_CONFLICT: refused, and all that was changed
@@ -162,7 +165,7 @@ struct sq_job {
 	int cost;		/* rows it may change: bounds the group */
 	bool lazy;		/* its caller need not wait for the fsync */
 	/* the writer's own */
-	enum { SQ_JOB_QUEUED, SQ_JOB_TAKEN } state;
+	atomic_int state;
 	enum err result;
 	sem_t done;
 	struct sq_job *next;
@@ -181,7 +184,8 @@ enum err sq_undo_release(struct sq_group *g, struct error *e) MUST_CHECK;
 /* Locks between processes (store_sqlite_lock.c): see there. */
 int sq_lock_open(const char *db_path);
 bool sq_lock_try(int fd);
-bool sq_lock_wait(int fd);
+/* A signal wakes it; with *stop set it then gives up. stop may be NULL. */
+bool sq_lock_wait(int fd, const atomic_bool *stop);
 void sq_lock_release(int fd);
 
 /* Counters (store_sqlite_count.c). before NULL: inserted; after NULL: deleted. */

@@ -13,12 +13,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static bool lock(int fd, short type, off_t byte, int cmd)
+static bool lock(int fd, short type, off_t byte, int cmd, const atomic_bool *stop)
 {
 	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 
 	while (fcntl(fd, cmd, &fl)) {
-		if (errno != EINTR)
+		if (errno != EINTR || (stop && *stop))
 			return false;
 	}
 	return true;
@@ -38,25 +38,25 @@ int sq_lock_open(const char *db_path)
 
 bool sq_lock_try(int fd)
 {
-	if (!lock(fd, F_WRLCK, 0, F_OFD_SETLK))
+	if (!lock(fd, F_WRLCK, 0, F_OFD_SETLK, NULL))
 		return false;
-	bool got = lock(fd, F_WRLCK, 1, F_OFD_SETLK);
+	bool got = lock(fd, F_WRLCK, 1, F_OFD_SETLK, NULL);
 
-	lock(fd, F_UNLCK, 0, F_OFD_SETLK);
+	lock(fd, F_UNLCK, 0, F_OFD_SETLK, NULL);
 	return got;
 }
 
-bool sq_lock_wait(int fd)
+bool sq_lock_wait(int fd, const atomic_bool *stop)
 {
-	if (!lock(fd, F_WRLCK, 0, F_OFD_SETLKW))
+	if (!lock(fd, F_WRLCK, 0, F_OFD_SETLKW, stop))
 		return false;
-	bool got = lock(fd, F_WRLCK, 1, F_OFD_SETLKW);
+	bool got = lock(fd, F_WRLCK, 1, F_OFD_SETLKW, stop);
 
-	lock(fd, F_UNLCK, 0, F_OFD_SETLK);
+	lock(fd, F_UNLCK, 0, F_OFD_SETLK, NULL);
 	return got;
 }
 
 void sq_lock_release(int fd)
 {
-	lock(fd, F_UNLCK, 1, F_OFD_SETLK);
+	lock(fd, F_UNLCK, 1, F_OFD_SETLK, NULL);
 }

@@ -11,6 +11,7 @@
 #include "store_sqlite.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
@@ -26,7 +27,8 @@ struct sq_writer {
 	pthread_cond_t work;		/* for the thread: it has been handed the queue */
 	pthread_cond_t idle;		/* busy became false */
 	struct sq_job *head, **tail;
-	bool busy, handed, stop;
+	bool busy, handed;
+	atomic_bool stop, ended;
 	pthread_t thread;
 	int lock_fd;
 	/* of whoever is busy */
@@ -214,6 +216,7 @@ static void tell(struct sq_job *j, enum err result, const struct error *e)
 	j->result = result;
 	if (e && e->detail[0] && j->error)
 		sq_error(j->error, result, "%s", e->detail);
+	j->state = SQ_JOB_TOLD;		/* what was written above is seen by whoever sees this */
 	sem_post(&j->done);
 }
 
@@ -288,24 +291,10 @@ static void lead(struct sq_writer *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static bool wait_turn(struct sq_writer *w)
-{
-	int state;
-	bool got;
-
-	/* Only here, where nothing is held, may store_close() cut the thread off. */
-	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
-	got = sq_lock_wait(w->lock_fd);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	return got;
-}
-
 static void *work(void *arg)
 {
 	struct sq_writer *w = arg;
-	int state;
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		while (!w->handed && !w->stop)
@@ -314,7 +303,7 @@ static void *work(void *arg)
 			break;
 		while (w->head) {
 			pthread_mutex_unlock(&w->lock);
-			if (wait_turn(w)) {
+			if (sq_lock_wait(w->lock_fd, &w->stop)) {
 				work_once(w);
 				sq_lock_release(w->lock_fd);
 				keep_log_short(w);
@@ -328,6 +317,7 @@ static void *work(void *arg)
 		pthread_cond_signal(&w->idle);
 	}
 	pthread_mutex_unlock(&w->lock);
+	w->ended = true;
 	return NULL;
 }
 
@@ -395,7 +385,7 @@ enum err sq_submit(struct sqlite_store *s, struct sq_job *job)
 	bool done = wait_done(w, job);
 
 	sem_destroy(&job->done);
-	if (done)
+	if (done && job->state == SQ_JOB_TOLD)
 		return job->result;
 	return sq_error(job->error, ERR_UNAVAILABLE, "sqlite: no turn to write within %d ms", s->timeout_ms);
 }
@@ -432,7 +422,7 @@ static enum err set_up(struct sq_writer *w, struct error *e)
 {
 	enum err err;
 
-	if (!sq_lock_wait(w->lock_fd))
+	if (!sq_lock_wait(w->lock_fd, NULL))
 		return sq_error(e, ERR_UNAVAILABLE, "sqlite: cannot lock %s-turn: %s", w->s->path,
 				strerrordesc_np(errno));
 	err = sq_conn_open(w->s->path, SQ_WRITER, w->s->timeout_ms, &w->g.c, e);
@@ -504,6 +494,36 @@ enum err sq_writer_new(struct sqlite_store *s, struct sq_writer **out, struct er
 	return err;
 }
 
+static void wake(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * End the thread. It may be waiting for another process that keeps its turn for ever (one that was
+ * stopped, say), with nothing in hand: a signal without SA_RESTART gets it out of there.
+ */
+static void stop_thread(struct sq_writer *w)
+{
+	struct sigaction act = { .sa_handler = wake }, old;
+
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_cond_signal(&w->work);
+	bool stuck = w->busy;
+
+	pthread_mutex_unlock(&w->lock);
+	if (stuck) {
+		sigaction(SIGURG, &act, &old);
+		while (!w->ended) {
+			pthread_kill(w->thread, SIGURG);
+			usleep(1000);
+		}
+		sigaction(SIGURG, &old, NULL);
+	}
+	pthread_join(w->thread, NULL);
+}
+
 void sq_writer_free(struct sq_writer *w)
 {
 	struct timespec until;
@@ -515,15 +535,8 @@ void sq_writer_free(struct sq_writer *w)
 	pthread_mutex_lock(&w->lock);
 	while (w->busy && pthread_cond_timedwait(&w->idle, &w->lock, &until) != ETIMEDOUT)
 		;
-	w->stop = true;
-	pthread_cond_signal(&w->work);
-	bool stuck = w->busy;
-
 	pthread_mutex_unlock(&w->lock);
-	/* Another process keeps its turn for ever: the thread waits for it with nothing in hand. */
-	if (stuck)
-		pthread_cancel(w->thread);
-	pthread_join(w->thread, NULL);
+	stop_thread(w);
 	stop_copier(w);
 	release(w);
 }
