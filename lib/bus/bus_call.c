@@ -30,14 +30,51 @@ static void wake_done(struct pipe *p, uint32_t n)
 
 /* --- the circuit --------------------------------------------------------------------------------- */
 
+/* One line of a kind in BUS_LOG_US, however often it happens. The state lock is held. */
+static bool worth_a_line(int64_t *logged_us)
+{
+	int64_t now = mono_us();
+
+	if (*logged_us && now - *logged_us < BUS_LOG_US)
+		return false;
+	*logged_us = now;
+	return true;
+}
+
 void bus_down(struct bus *b, const char *why)
 {
+	bool changed = atomic_exchange(&b->up, false);
+
 	pthread_mutex_lock(&b->state_lock);
-	if (snprintf(b->why, sizeof(b->why), "%s", why) < 0)
-		b->why[0] = '\0';
+	snprintf(b->why, sizeof(b->why), "%s", why);
+	bool line = (changed || !b->away_logged_us) && worth_a_line(&b->away_logged_us);
+
 	pthread_mutex_unlock(&b->state_lock);
-	if (atomic_exchange(&b->up, false))
+	if (line)
 		log_warn("Redis is away (%s); going on without it", why);
+}
+
+void bus_refused(struct bus *b, const char *why)
+{
+	pthread_mutex_lock(&b->state_lock);
+	snprintf(b->why, sizeof(b->why), "%.100s", why);
+	bool line = worth_a_line(&b->refusal_logged_us);
+
+	pthread_mutex_unlock(&b->state_lock);
+	if (line)
+		log_warn("Redis refuses a command (%.100s)", why);
+}
+
+static void bus_back(struct bus *b)
+{
+	if (atomic_exchange(&b->up, true))
+		return;
+	pthread_mutex_lock(&b->state_lock);
+	bool line = worth_a_line(&b->back_logged_us);
+
+	pthread_mutex_unlock(&b->state_lock);
+	if (line)
+		log_info("Redis is there");
 }
 
 void pipe_init(struct pipe *p)
@@ -91,8 +128,7 @@ bool pipes_keep(struct bus *b)
 		if (!pipe_keep(b, &b->pipes[i]))
 			return false;
 	}
-	if (!atomic_exchange(&b->up, true))
-		log_info("Redis is there");
+	bus_back(b);
 	return true;
 }
 
@@ -125,8 +161,11 @@ static bool send_all(struct pipe *p, const struct call *calls, char why[BUS_WHY]
 	return ok;
 }
 
-/* One round trip for a batch. False: the connection is of no more use. */
-static bool exchange(struct pipe *p, struct call *calls, char why[BUS_WHY])
+/*
+ * One round trip for a batch. False: the connection is of no more use; *useless: because the server said so, and
+ * dialling it again at once would only bring the same.
+ */
+static bool exchange(struct pipe *p, struct call *calls, bool *useless, char why[BUS_WHY])
 {
 	bool ok = send_all(p, calls, why);
 	int64_t deadline = link_deadline(&p->link);
@@ -140,6 +179,7 @@ static bool exchange(struct pipe *p, struct call *calls, char why[BUS_WHY])
 			c->replies[c->got++] = r;
 			if (reply_fatal(r)) {
 				snprintf(why, BUS_WHY, "answer: %.100s", r->str);
+				*useless = true;
 				ok = false;
 			}
 		}
@@ -152,6 +192,7 @@ static void lead(struct bus *b, struct pipe *p, uint32_t n)
 {
 	char why[BUS_WHY] = "";
 	bool ok = false;
+	bool useless = false;
 
 	wait_done(p, n - 1);
 	pthread_mutex_lock(&p->lock);
@@ -165,7 +206,7 @@ static void lead(struct bus *b, struct pipe *p, uint32_t n)
 	p->busy = true;
 	pthread_mutex_unlock(&p->lock);
 	if (open)
-		ok = exchange(p, calls, why);
+		ok = exchange(p, calls, &useless, why);
 
 	pthread_mutex_lock(&p->lock);
 	if (open && !ok) {
@@ -182,7 +223,8 @@ static void lead(struct bus *b, struct pipe *p, uint32_t n)
 		wake_done(p, n);
 	if (open && !ok) {
 		bus_down(b, why);
-		publisher_kick(b);
+		if (!useless)
+			publisher_kick(b);
 	}
 }
 
@@ -214,7 +256,6 @@ static bool round_trip(struct bus *b, const struct cmd *cmd, redisReply **replie
 	pthread_mutex_lock(&p->lock);
 	if (!p->up) {
 		pthread_mutex_unlock(&p->lock);
-		publisher_kick(b);
 		return false;
 	}
 	bool first = !p->head;
@@ -273,19 +314,6 @@ static bool with_source(struct bus *b, const struct cmd *c, redisReply **replies
 	return true;
 }
 
-static enum err error_reply(struct bus *b, const redisReply *r)
-{
-	pthread_mutex_lock(&b->state_lock);
-	bool news = strncmp(b->why, r->str, 20) != 0;
-
-	if (snprintf(b->why, sizeof(b->why), "%.100s", r->str) < 0)
-		b->why[0] = '\0';
-	pthread_mutex_unlock(&b->state_lock);
-	if (news)
-		log_warn("Redis refuses a command (%.100s)", r->str);
-	return ERR_UNAVAILABLE;
-}
-
 enum err bus_call(struct bus *b, struct cmd *c, redisReply **replies)
 {
 	if (!round_trip(b, c, replies))
@@ -295,10 +323,9 @@ enum err bus_call(struct bus *b, struct cmd *c, redisReply **replies)
 	for (int i = 0; i < c->replies; i++) {
 		if (replies[i]->type != REDIS_REPLY_ERROR)
 			continue;
-		enum err err = error_reply(b, replies[i]);
-
+		bus_refused(b, replies[i]->str);
 		replies_free(replies, c->replies);
-		return err;
+		return ERR_UNAVAILABLE;
 	}
 	return OK;
 }

@@ -34,6 +34,7 @@
 #define BUS_TIMEOUT_MS 1000
 #define BUS_WINDOWS 4096		/* rate windows a process remembers having made */
 #define BUS_SCRIPT_REPLIES 4		/* most commands in one call that begins with a script */
+#define BUS_LOG_US 5000000		/* between two log lines of the same trouble */
 #define BUS_WHY BUS_TROUBLE
 
 /* --- URL ------------------------------------------------------------------------------------- */
@@ -143,7 +144,7 @@ struct publisher {
 	int64_t seq, n_waiting, n_flight, dropped;
 	struct buf urgent;		/* revocations that Redis has not taken yet, as commands */
 	int n_urgent;
-	bool unwarm;			/* urgent overflowed: Redis' list is incomplete, so it must not count as warm */
+	int64_t lost, lost_told;	/* urgent overflowed so often; Redis was made "not warm" for so many of them */
 	/* the thread's own: */
 	struct bus_link link;
 	struct cmd out;
@@ -160,6 +161,7 @@ struct bus {
 	_Atomic uint64_t run;		/* run of the Redis server as last dialled, 0: none yet */
 	pthread_mutex_t state_lock;
 	char why[BUS_WHY];		/* of the last failure */
+	int64_t away_logged_us, back_logged_us, refusal_logged_us;
 	char mark[33];			/* of the rebuild under way (bus_queue_clear), "": none; */
 	uint64_t mark_run;		/* and the server's run in which it began */
 	_Atomic uint64_t windows[BUS_WINDOWS];	/* hashes; see bus_gate.c */
@@ -184,8 +186,10 @@ void pipe_init(struct pipe *p);
 void pipe_release(struct pipe *p);
 /* Re-dial what is broken, of the shared connections; true: all are up. */
 bool pipes_keep(struct bus *b);
-/* Remember why, open the circuit, log the change. */
+/* Remember why, open the circuit, log the change (a flapping server: now and then). */
 void bus_down(struct bus *b, const char *why);
+/* Remember and log, now and then, that Redis answers with an error. */
+void bus_refused(struct bus *b, const char *why);
 void bus_run_text(uint64_t run, char out[17]);
 bool bus_reply_warm(const struct bus *b, const redisReply *r);	/* r: the value of {mcp}:warm */
 

@@ -126,7 +126,7 @@ void publisher_urgent(struct bus *b, const struct cmd *c)
 
 	pthread_mutex_lock(&pub->lock);
 	if (pub->urgent.n + c->n > BUS_URGENT_BYTES) {
-		pub->unwarm = true;
+		pub->lost++;
 	} else {
 		buf_add(&pub->urgent, c->p, c->n);
 		pub->n_urgent += c->replies;
@@ -160,13 +160,13 @@ static enum sent judge(const redisReply *r)
 }
 
 /* The context is read by bus_post() too, which needs to know only whether there is one. */
-static void hang_up(struct bus *b, const char *why)
+static void hang_up(struct bus *b, bool dial_soon, const char *why)
 {
 	struct publisher *pub = &b->pub;
 
 	pthread_mutex_lock(&pub->lock);
 	link_close(&pub->link);
-	pub->kick = true;
+	pub->kick |= dial_soon;
 	pthread_mutex_unlock(&pub->lock);
 	bus_down(b, why);
 }
@@ -178,9 +178,10 @@ static enum sent talk(struct bus *b, const struct cmd *c)
 	char why[BUS_WHY] = "";
 	int64_t deadline = link_deadline(l);
 	enum sent worst = SENT;
+	bool useless = false;
 
 	if (!link_send(l, c->p, c->n, why)) {
-		hang_up(b, why);
+		hang_up(b, true, why);
 		return BROKEN;
 	}
 	for (int i = 0; i < c->replies; i++) {
@@ -189,6 +190,7 @@ static enum sent talk(struct bus *b, const struct cmd *c)
 
 		if (s != SENT && (worst == SENT || s == BROKEN)) {
 			worst = s;
+			useless = r && s == BROKEN;
 			if (r)
 				snprintf(why, sizeof(why), "answer: %.100s", r->str);
 		}
@@ -199,9 +201,9 @@ static enum sent talk(struct bus *b, const struct cmd *c)
 	if (worst == AGAIN && !link_load_scripts(l, why))
 		worst = BROKEN;
 	if (worst == BROKEN)
-		hang_up(b, why);
+		hang_up(b, !useless, why);
 	else if (worst == REFUSED || worst == WRONG)
-		log_warn("Redis refuses what is published (%s)", why);
+		bus_refused(b, why);
 	return worst;
 }
 
@@ -228,12 +230,12 @@ static void send_urgent(struct bus *b)
 	pthread_mutex_lock(&pub->lock);
 	size_t n = pub->urgent.n;
 	int replies = pub->n_urgent;
-	bool unwarm = pub->unwarm;
+	int64_t lost = pub->lost;
 
 	cmd_raw(&pub->out, pub->urgent.p, n);
 	pthread_mutex_unlock(&pub->lock);
 	pub->out.replies = replies;
-	if (unwarm) {
+	if (lost != pub->lost_told) {
 		cmd_begin(&pub->out, 2, "DEL");
 		cmd_key(&pub->out, "warm", "");
 	}
@@ -247,10 +249,8 @@ static void send_urgent(struct bus *b)
 	memmove(pub->urgent.p, pub->urgent.p + n, pub->urgent.n - n + 1);
 	pub->urgent.n -= n;
 	pub->n_urgent -= replies;
-	/* What overflowed while this was under way is not covered by the DEL just sent. */
-	if (unwarm && pub->urgent.n == 0)
-		pub->unwarm = false;
-	if (pub->urgent.n == 0 && !pub->unwarm)
+	pub->lost_told = lost;	/* not what overflowed meanwhile: the DEL came before it */
+	if (pub->urgent.n == 0 && pub->lost == lost)
 		b->unsure = false;
 	pthread_mutex_unlock(&pub->lock);
 }
@@ -331,7 +331,7 @@ static void dial(struct bus *b)
 
 	pub->last_try_us = mono_us();
 	if (pub->link.ctx && !link_idle_ok(&pub->link))
-		hang_up(b, "closed by the other end");
+		hang_up(b, true, "closed by the other end");
 	if (pipes_keep(b) && !pub->link.ctx) {
 		struct bus_link fresh;
 		bool ok = link_open(&fresh, &b->url, b->timeout_ms, true, why);
@@ -353,7 +353,7 @@ static void dial(struct bus *b)
 
 static bool pending(const struct publisher *pub)
 {
-	return pub->head || pub->flight || pub->n_urgent || pub->unwarm;
+	return pub->head || pub->flight || pub->n_urgent || pub->lost != pub->lost_told;
 }
 
 static int64_t min64(int64_t a, int64_t b)
@@ -402,7 +402,7 @@ static void work(struct bus *b)
 	if (!pub->link.ctx || mono_us() < pub->pause_us)
 		return;
 	pthread_mutex_lock(&pub->lock);
-	bool urgent = pub->n_urgent || pub->unwarm;
+	bool urgent = pub->n_urgent || pub->lost != pub->lost_told;
 
 	if (!urgent)
 		take_batch(pub);
