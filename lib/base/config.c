@@ -205,7 +205,10 @@ static bool read_file(struct config *c, const char *file, struct buf *problems)
 
 		snprintf(where, sizeof(where), "%.4096s:%d", file, n);
 		if (!strchr(line, '\n') && !feof(f)) {
-			buf_addf(problems, "%s: the line is longer than %d characters\n", where, LINE_MAX_LEN - 2);
+			if (strlen(line) < sizeof(line) - 1)
+				buf_addf(problems, "%s: the line holds a zero byte\n", where);
+			else
+				buf_addf(problems, "%s: the line is longer than %d characters\n", where, LINE_MAX_LEN - 2);
 			good = false;
 			break;
 		}

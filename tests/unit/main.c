@@ -11,6 +11,7 @@
 #define SUITES(X) \
 	X(auth) \
 	X(base) \
+	X(config) \
 	X(bus) \
 	X(bus_faults) \
 	X(bus_queue) \
