@@ -70,7 +70,14 @@ double http_retry_after(const char *line, size_t len)
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
 	struct answer *a = arg;
+	long status = 0;
 
+	if (a->sink)
+		curl_easy_getinfo(a->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status >= 200 && status < 300) {
+		a->sunk = true;
+		return fwrite(data, size, n, a->sink) * size;
+	}
 	if (a->text.n + size * n > ANSWER_MAX)
 		return 0;
 	buf_add(&a->text, data, size * n);
@@ -168,7 +175,12 @@ static void perform(struct cli *cli, const char *method, const char *path, const
 	if (!easy)
 		die(EXIT_FAILED, "cannot start the HTTP client");
 	curl_easy_reset(easy);
-	http_prepare(easy, &cli->session, method, path, body, cli->timeout);
+	http_prepare(easy, &cli->session, method, path, body, a->sink ? 0 : cli->timeout);
+	if (a->sink) {
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)cli->timeout + 1);
+	}
+	a->easy = easy;
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, a->error);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -192,6 +204,8 @@ static void perform(struct cli *cli, const char *method, const char *path, const
 /* Whether the same request, sent again, may well succeed. */
 static bool worth_repeating(const struct answer *a)
 {
+	if (a->sunk)
+		return false;
 	if (a->status == 429 || a->status == 503)
 		return a->retry_after <= WAIT_MOST;
 	if (a->status)
@@ -224,15 +238,15 @@ bool api_once(struct cli *cli, const char *method, const char *path, struct json
 	return a->status >= 200 && a->status < 300;
 }
 
-bool api_try(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a)
+static bool try_all(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a)
 {
 	bool post = !strcmp(method, "POST"), renewed = false;
 	const char *text = body ? jx_text(body) : post ? "{}" : NULL;
 	char key[ID_TEXT];
 
-	answer_init(a);
 	id_new(key);
-	if (session_ready(cli) != EXIT_OK)
+	a->login = session_ready(cli);
+	if (a->login != EXIT_OK)
 		return false;
 	for (int attempt = 0;; attempt++) {
 		perform(cli, method, path, text, post ? (idempotency_key ? idempotency_key : key) : NULL, false,
@@ -249,6 +263,28 @@ bool api_try(struct cli *cli, const char *method, const char *path, struct json_
 			return false;
 		pause_before(attempt, a->retry_after);
 	}
+}
+
+bool api_try(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a)
+{
+	answer_init(a);
+	return try_all(cli, method, path, body, a);
+}
+
+int api_stream(struct cli *cli, const char *path, FILE *to)
+{
+	struct answer a;
+	int rc = EXIT_OK;
+
+	answer_init(&a);
+	a.sink = to;
+	/* an answer that breaks off in the middle is not one, whatever its status */
+	if (!try_all(cli, "GET", path, NULL, &a) || a.code != CURLE_OK) {
+		answer_complain(cli, &a);
+		rc = a.code == CURLE_OK ? answer_exit(&a) : EXIT_UNREACHABLE;
+	}
+	answer_release(&a);
+	return rc;
 }
 
 int api_call(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a)

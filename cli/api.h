@@ -11,6 +11,7 @@
 
 #include <curl/curl.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include "cli.h"
 #include "util.h"
 
@@ -22,6 +23,10 @@ struct answer {
 	struct buf text;	  /* the answer as it came */
 	double retry_after;	  /* seconds the panel asks to wait; 0: nothing said */
 	CURLcode code;		  /* why no answer came */
+	FILE *sink;		  /* where a good body goes instead of text; NULL: nowhere else */
+	bool sunk;		  /* some of it went there */
+	CURL *easy;		  /* the transfer under way */
+	int login;		  /* exit status of a login that failed before; it has been complained about */
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -40,6 +45,11 @@ bool api_try(struct cli *cli, const char *method, const char *path, struct json_
 bool api_once(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a);
 /* As api_try, but says on stderr what went wrong; returns an exit status. */
 int api_call(struct cli *cli, const char *method, const char *path, struct json_object *body, struct answer *a);
+/*
+ * As api_call for a GET whose answer may be of any size: a 2xx body goes to
+ * `to` as it comes, and the time limit is on silence, not on the whole.
+ */
+int api_stream(struct cli *cli, const char *path, FILE *to);
 /* The Idempotency-Key of the next POST, instead of one made up; NULL unsets. Not copied. */
 void api_idempotency_key(const char *key);
 

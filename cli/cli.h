@@ -14,6 +14,7 @@ struct cli {
 	bool quiet;   /* -q: ids only */
 	bool color;   /* stdout is a terminal that shows colours */
 	bool verbose; /* -v */
+	bool patient; /* whoever asks waits for an absent panel, so its absence is nothing to complain of */
 	double timeout; /* seconds for one request */
 	struct session session;
 };

@@ -19,8 +19,8 @@ static const struct column agent_columns[] = {
 static const struct opt list_opts[] = {
 	{"status", 's', OPT_LIST, "STATUS", "active, busy, inactive, error", "status"},
 	{"type", 't', OPT_TEXT, "TYPE", "of this type", "type"},
-	{"capability", 'c', OPT_TEXT, "NAME", "able to do this", "capability"},
-	{"role", 0, OPT_TEXT, "ROLE", "worker, supervisor, admin, system", "role"},
+	{"capability", 'c', OPT_LIST, "NAME", "able to do all of these", "capability"},
+	{"role", 0, OPT_LIST, "ROLE", "worker, supervisor, admin, system", "role"},
 	LIST_OPTS,
 };
 
@@ -71,13 +71,8 @@ static const struct opt capability_opts[] = {
 
 static const struct opt allocate_opts[] = {
 	{"cpu", 0, OPT_NUM, "N", "cores", "cpu"},
-	{"memory", 0, OPT_NUM, "N", "memory, in the unit the agent registered", "memory"},
+	{"memory", 0, OPT_TEXT, "SIZE", "memory: bytes, or as in 8GB", "memory"},
 	{"slots", 0, OPT_INT, "N", "task slots", "slots"},
-	{0},
-};
-
-static const struct opt metrics_opts[] = {
-	{"window", 'w', OPT_TEXT, "1h|24h|all", "over this time", "window"},
 	{0},
 };
 
@@ -137,7 +132,7 @@ const struct command agent_commands[] = {
 	{.group = "agents", .name = "health", .usage = "ID", .summary = "how an agent is", .run = run_show,
 	 .min_pos = 1, .max_pos = 1, .path = "/agents/{}/health"},
 	{.group = "agents", .name = "metrics", .usage = "ID", .summary = "what an agent has done, and how fast",
-	 .run = run_show, .min_pos = 1, .max_pos = 1, .opts = metrics_opts, .path = "/agents/{}/metrics"},
+	 .run = run_show, .min_pos = 1, .max_pos = 1, .path = "/agents/{}/metrics"},
 	{.group = "agents", .name = "register", .usage = "[NAME]", .summary = "register an agent",
 	 .run = agents_register, .max_pos = 1, .opts = register_opts,
 	 .more = "The answer holds the agent's id and, this once, its secret (auth_token). To run a program as\n"

@@ -23,7 +23,6 @@ static const struct column execution_columns[] = {
 };
 
 static const struct opt plist_opts[] = {
-	{"tag", 0, OPT_TEXT, "TAG", "with this tag", "tag"},
 	{"name", 0, OPT_TEXT, "NAME", "of this name", "name"},
 	LIST_OPTS,
 };
@@ -57,6 +56,8 @@ static const struct opt execute_opts[] = {
 
 static const struct opt quick_opts[] = {
 	RUN_FIELDS,
+	{"template", 0, OPT_TEXT, "standard|data", "which six stages (standard)", "template"},
+	{"pipeline", 0, OPT_TEXT, "ID", "run this definition instead", "pipeline_id"},
 	{"wait", 0, OPT_INT, "0-30", "seconds to wait for the end (0)", NULL},
 	{0},
 };
@@ -180,48 +181,35 @@ static int executions_show(struct cli *cli, const struct args *args)
 	return rc;
 }
 
-/* One page of the output; returns the cursor of the next one, or NULL. */
-static char *write_page(const struct answer *a, const char *format, FILE *to, struct json_object *all)
+/* All pages of JSON as the one value that they are together. */
+static int write_json(struct cli *cli, const char *base, FILE *to)
 {
-	struct json_object *data = answer_data(a);
-	const char *cursor = jx_str(a->body, "next_cursor");
-
-	if (strcmp(format, "json")) {
-		fwrite(a->text.p, 1, a->text.n, to);
-		return NULL;
-	}
-	for (size_t i = 0; i < jx_len(data, "items"); i++)
-		json_object_array_add(all, json_object_get(json_object_array_get_idx(jx_get(data, "items"), i)));
-	if (!cursor && !json_object_array_length(all) && !jx_get(data, "items"))
-		fprintf(to, "%s\n", json_object_to_json_string_ext(data, JSON_C_TO_STRING_PRETTY |
-									       JSON_C_TO_STRING_NOSLASHESCAPE));
-	return cursor ? xstrdup(cursor) : NULL;
-}
-
-static int write_output(struct cli *cli, const char *base, const char *format, FILE *to)
-{
-	struct json_object *all = json_object_new_array();
+	struct json_object *whole = json_object_new_object(), *all = json_object_new_array();
 	char *cursor = NULL, *path;
 	struct answer a;
 	int rc;
 
+	json_object_object_add(whole, "items", all);
 	do {
 		char *c = cursor ? url_escape(cursor) : NULL;
+		struct json_object *items;
 
-		path = xasprintf("%s%s%s", base, c ? "&cursor=" : "", c ? c : "");
+		path = xasprintf("%s&limit=500%s%s", base, c ? "&cursor=" : "", c ? c : "");
 		free(c);
 		free(cursor);
-		cursor = NULL;
 		rc = api_call(cli, "GET", path, NULL, &a);
-		if (rc == EXIT_OK)
-			cursor = write_page(&a, format, to, all);
+		items = jx_get(answer_data(&a), "items");
+		for (size_t i = 0; i < jx_len(items, ""); i++)
+			json_object_array_add(all, json_object_get(json_object_array_get_idx(items, i)));
+		cursor = jx_str(a.body, "next_cursor") ? xstrdup(jx_str(a.body, "next_cursor")) : NULL;
+		if (rc == EXIT_OK && !cursor)
+			fprintf(to, "%s\n",
+				json_object_to_json_string_ext(items ? whole : jx_get(answer_data(&a), "output"),
+							       JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 		answer_release(&a);
 		free(path);
 	} while (cursor);
-	if (rc == EXIT_OK && json_object_array_length(all))
-		fprintf(to, "%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY |
-									      JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(all);
+	json_object_put(whole);
 	return rc;
 }
 
@@ -238,7 +226,7 @@ static int executions_output(struct cli *cli, const struct args *args)
 	base = xasprintf("/executions/%s/output?format=%s%s", id, format, stage);
 	if (file && !(to = fopen(file, "w")))
 		die(EXIT_FAILED, "cannot write %s", file);
-	rc = write_output(cli, base, format, to);
+	rc = strcmp(format, "json") ? api_stream(cli, base, to) : write_json(cli, base, to);
 	if (file && fclose(to)) {
 		warn("cannot write %s", file);
 		rc = EXIT_FAILED;

@@ -34,7 +34,7 @@ static const struct opt plain_list_opts[] = {
 };
 
 static const struct opt user_create_opts[] = {
-	{"role", 0, OPT_TEXT, "ROLE", "worker, supervisor, admin, system", "role"},
+	{"role", 0, OPT_TEXT, "ROLE", "worker (default), supervisor, admin, system", "role"},
 	{"new-password-file", 0, OPT_TEXT, "FILE", "the user's password (default: asked for)", NULL},
 	{"email", 0, OPT_TEXT, "ADDRESS", "e-mail address", "email"},
 	{"clearance", 0, OPT_TEXT, "CLASS", "highest class of data to be seen", "clearance_level"},
@@ -163,6 +163,8 @@ static int users_create(struct cli *cli, const struct args *args)
 
 	if (args->npos)
 		jx_set_str(body, "username", args->pos[0]);
+	if (!jx_get(body, "role"))
+		jx_set_str(body, "role", "worker");
 	add_password(body, args, true);
 	api_idempotency_key(arg_text(args, "idempotency-key"));
 	rc = api_call(cli, "POST", "/users", body, &a);
@@ -200,6 +202,8 @@ static int keys_create(struct cli *cli, const struct args *args)
 
 	if (args->npos)
 		jx_set_str(body, "name", args->pos[0]);
+	if (!jx_get(body, "role"))
+		jx_set_str(body, "role", "worker");
 	api_idempotency_key(arg_text(args, "idempotency-key"));
 	rc = api_call(cli, "POST", "/api-keys", body, &a);
 	data = answer_data(&a);

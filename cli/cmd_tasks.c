@@ -39,8 +39,8 @@ static const struct opt list_opts[] = {
 	{"stage", 0, OPT_INT, "1-6", "of this stage", "stage"},
 	{"agent", 0, OPT_TEXT, "ID", "in this agent's hands", "agent_id"},
 	{"priority", 'p', OPT_LIST, "PRIORITY", "critical, high, medium, low", "priority"},
-	{"since", 0, OPT_TEXT, "TIME", "created at or after (RFC 3339)", "created_after"},
-	{"until", 0, OPT_TEXT, "TIME", "created before (RFC 3339)", "created_before"},
+	{"since", 0, OPT_TEXT, "TIME", "created at or after (RFC 3339)", "created_from"},
+	{"until", 0, OPT_TEXT, "TIME", "created before (RFC 3339)", "created_to"},
 	LIST_OPTS,
 };
 
@@ -88,16 +88,12 @@ static const struct opt delegate_opts[] = {
 };
 
 static const struct opt assign_opts[] = {
-	{"capability", 'c', OPT_LIST, "NAME", "able to do all of these", "capabilities"},
-	{"type", 't', OPT_TEXT, "TYPE", "of this type", "type"},
-	{"max-load", 0, OPT_NUM, "0-1", "loaded at most this much", "max_load"},
-	{"min-success-rate", 0, OPT_NUM, "0-1", "successful at least this often", "min_success_rate"},
+	{"capability", 'c', OPT_LIST, "NAME", "able to do all of these", "criteria.capabilities"},
+	{"any", 0, OPT_LIST, "NAME", "able to do at least one of these", "criteria.any_capabilities"},
+	{"type", 't', OPT_TEXT, "TYPE", "of this type", "criteria.type"},
+	{"max-load", 0, OPT_NUM, "0-1", "loaded at most this much", "criteria.max_load"},
+	{"min-success-rate", 0, OPT_NUM, "0-1", "successful at least this often", "criteria.min_success_rate"},
 	DATA_OPT,
-	{0},
-};
-
-static const struct opt cancel_opts[] = {
-	{"reason", 0, OPT_TEXT, "TEXT", "why, for the record", "reason"},
 	{0},
 };
 
@@ -107,11 +103,16 @@ static const struct opt log_opts[] = {
 
 static const struct opt dead_opts[] = {
 	{"type", 't', OPT_TEXT, "TYPE", "of this type", "type"},
+	{"agent", 0, OPT_TEXT, "ID", "last in this agent's hands", "agent_id"},
+	{"priority", 0, OPT_LIST, "PRIORITY", "critical, high, medium, low", "priority"},
+	{"since", 0, OPT_TEXT, "TIME", "created at or after (RFC 3339)", "created_from"},
+	{"until", 0, OPT_TEXT, "TIME", "created before (RFC 3339)", "created_to"},
 	LIST_OPTS,
 };
 
 static const struct opt dead_retry_opts[] = {
 	{"type", 't', OPT_TEXT, "TYPE", "all of this type", "filter.type"},
+	{"agent", 0, OPT_TEXT, "ID", "all that this agent had last", "filter.agent_id"},
 	{"all", 0, OPT_FLAG, NULL, "all of them", NULL},
 	{0},
 };
@@ -212,9 +213,12 @@ static int tasks_batch(struct cli *cli, const struct args *args)
 	return failed ? EXIT_FAILED : rc;
 }
 
+#define DEAD_AT_ONCE 500
+
 static int tasks_dead_retry(struct cli *cli, const struct args *args)
 {
 	struct json_object *body = json_object_new_object(), *ids = json_object_new_array();
+	double moved, total = 0;
 	struct answer a;
 	int rc;
 
@@ -231,10 +235,16 @@ static int tasks_dead_retry(struct cli *cli, const struct args *args)
 		json_object_put(body);
 		usage_error(args->cmd, "name tasks, or --type TYPE, or --all");
 	}
-	rc = api_call(cli, "POST", "/tasks/dead-letters/retry", body, &a);
-	if (rc == EXIT_OK)
-		show_object(cli, answer_data(&a));
-	answer_release(&a);
+	do { /* a filter moves so many in one call at most */
+		rc = api_call(cli, "POST", "/tasks/dead-letters/retry", body, &a);
+		moved = jx_num(answer_data(&a), "retried", 0);
+		total += moved;
+		answer_release(&a);
+	} while (rc == EXIT_OK && !args->npos && moved >= DEAD_AT_ONCE);
+	if (rc == EXIT_OK && cli->json)
+		printf("{\"retried\": %.0f}\n", total);
+	else if (rc == EXIT_OK && !cli->quiet)
+		printf("%.0f tasks will be tried again\n", total);
 	json_object_put(body);
 	return rc;
 }
@@ -271,7 +281,7 @@ const struct command task_commands[] = {
 	 .run = run_send, .min_pos = 1, .max_pos = 1, .opts = assign_opts, .method = "POST",
 	 .path = "/tasks/{}/assign"},
 	{.group = "tasks", .name = "cancel", .usage = "ID...", .summary = "cancel tasks", .run = run_each,
-	 .min_pos = 1, .max_pos = -1, .opts = cancel_opts, .method = "POST", .path = "/tasks/{}/cancel",
+	 .min_pos = 1, .max_pos = -1, .method = "POST", .path = "/tasks/{}/cancel",
 	 .done = "cancelled"},
 	{.group = "tasks", .name = "retry", .usage = "ID...", .summary = "try failed tasks again", .run = run_each,
 	 .min_pos = 1, .max_pos = -1, .method = "POST", .path = "/tasks/{}/retry", .done = "will be tried again"},

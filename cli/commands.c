@@ -236,15 +236,8 @@ int run_send(struct cli *cli, const struct args *args)
 int run_text(struct cli *cli, const struct args *args)
 {
 	char *path = fill_path(args->cmd->path, args->pos);
-	struct answer a;
-	int rc = api_call(cli, "GET", path, NULL, &a);
+	int rc = api_stream(cli, path, stdout);
 
-	if (rc == EXIT_OK) {
-		fwrite(a.text.p, 1, a.text.n, stdout);
-		if (a.text.n && a.text.p[a.text.n - 1] != '\n')
-			putchar('\n');
-	}
-	answer_release(&a);
 	free(path);
 	return rc;
 }

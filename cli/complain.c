@@ -12,6 +12,8 @@ int answer_exit(const struct answer *a)
 {
 	if (a->status >= 200 && a->status < 300)
 		return EXIT_OK;
+	if (a->login != EXIT_OK)
+		return a->login;
 	switch (a->status) {
 	case 0:
 	case 502:
@@ -99,8 +101,8 @@ void answer_complain(struct cli *cli, const struct answer *a)
 	const char *message = jx_str(error, "message"), *code = jx_str(error, "code");
 	const char *id = jx_str(error, "request_id");
 
-	if (a->status == 0 && a->code == CURLE_OK)
-		return; /* logging in failed, which has been said */
+	if (a->login != EXIT_OK)
+		return;
 	if (a->status == 0) {
 		warn("no answer from %s (%s): %s", cli->session.url, cli->session.found, a->error);
 		if (a->code == CURLE_COULDNT_CONNECT)

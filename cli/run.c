@@ -171,6 +171,7 @@ int agent_run(struct cli *cli, const struct args *args)
 	struct runner *r = xcalloc(1, sizeof(*r));
 	int rc;
 
+	cli->patient = true;
 	r->cli = cli;
 	r->args = args;
 	take_options(r, args);

@@ -8,7 +8,7 @@
 #include "runner.h"
 #include "util.h"
 
-#define BUILD_DEPTH 6 /* data.tasks[].parameters.input_ref.href: deeper values stay text */
+#define BUILD_DEPTH 7 /* data.tasks[].parameters.input.x_ref.href: deeper values stay text */
 #define ANSWER_MAX  ((size_t)64 << 20)
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * A task's input that is too large to lie inside it: parameters.input_ref
- * {href, items, bytes}. It is read page by page, one page ahead of the
- * command at most, and written to it one JSON line an item.
+ * Input that is too large to lie inside a task: in its place stands a
+ * reference {href, items, bytes}, as parameters.input_ref, or, for a stage
+ * with several sources, as parameters.input.<stage>_ref. References are read
+ * one after the other, page by page, one page ahead of the command at most,
+ * and written to it one JSON line an item.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,33 +16,64 @@
 #include "util.h"
 
 #define AHEAD	  ((size_t)256 * 1024) /* bytes waiting for the command that stop the reading */
+#define PAGE	  500
 #define TRIES_MAX 8
+
+static void add_ref(struct feed *f, const struct jv *ref)
+{
+	const char *href = jv_str(ref, "href");
+
+	if (!href)
+		return;
+	f->hrefs = xrealloc(f->hrefs, sizeof(*f->hrefs) * (size_t)(f->n + 1));
+	f->hrefs[f->n++] = xstrdup(href);
+}
+
+static bool is_ref(const char *key)
+{
+	size_t n = strlen(key);
+
+	return n > 4 && !strcmp(key + n - 4, "_ref");
+}
 
 void feed_init(struct job *j, const struct jv *task)
 {
-	const char *href = jv_str(jv_get(jv_get(task, "parameters"), "input_ref"), "href");
+	const struct jv *parameters = jv_get(task, "parameters"), *input = jv_get(parameters, "input");
 
-	j->feed.done = !href;
-	j->feed.href = href ? xstrdup(href) : NULL;
+	add_ref(&j->feed, jv_get(parameters, "input_ref"));
+	if (input && input->type == J_OBJECT)
+		for (const struct jv *m = input->child; m; m = m->next)
+			if (is_ref(m->key))
+				add_ref(&j->feed, m);
+	j->feed.done = !j->feed.n;
 }
 
-/* The path of href below API_PREFIX, or NULL when it leads to somewhere else: our token is not for others. */
+void feed_release(struct feed *f)
+{
+	for (int i = 0; i < f->n; i++)
+		free(f->hrefs[i]);
+	free(f->hrefs);
+	free(f->cursor);
+	*f = (struct feed){.done = true};
+}
+
+/* The path of the next page below API_PREFIX, or NULL when it leads elsewhere: our token is not for others. */
 static char *feed_path(const struct runner *r, const struct feed *f)
 {
-	const char *url = r->cli->session.url, *p = f->href;
+	const char *url = r->cli->session.url, *p = f->hrefs[f->at];
 	size_t n = strlen(url), prefix = sizeof(API_PREFIX) - 1;
-	char *cursor, *path;
+	char *cursor, *limit, *path;
 
 	if (!strncasecmp(p, url, n) && p[n] == '/')
 		p += n;
 	if (strncmp(p, API_PREFIX "/", prefix + 1))
 		return NULL;
 	p += prefix;
-	if (!f->cursor)
-		return xstrdup(p);
-	cursor = url_escape(f->cursor);
-	path = xasprintf("%s%ccursor=%s", p, strchr(p, '?') ? '&' : '?', cursor);
+	limit = strstr(p, "limit=") ? xstrdup("") : xasprintf("%climit=%d", strchr(p, '?') ? '&' : '?', PAGE);
+	cursor = f->cursor ? url_escape(f->cursor) : NULL;
+	path = xasprintf("%s%s%s%s", p, limit, cursor ? "&cursor=" : "", cursor ? cursor : "");
 	free(cursor);
+	free(limit);
 	return path;
 }
 
@@ -63,11 +96,27 @@ static void feed_fail(struct runner *r, struct job *j, const char *why)
 	job_end_command(r, j, END_INPUT);
 }
 
+/* Hands the page's items to the command; false when it holds none of what a page holds. */
+static bool take_page(struct job *j, const struct jv *data)
+{
+	const struct jv *items = data && data->type == J_OBJECT ? jv_get(data, "items") : data;
+	const struct jv *whole = jv_get(data, "output");
+
+	if (whole) { /* one result that is not made of items */
+		add_line(&j->to_in, whole);
+		return true;
+	}
+	if (!items || items->type != J_ARRAY)
+		return false;
+	for (const struct jv *v = items->child; v; v = v->next)
+		add_line(&j->to_in, v);
+	return true;
+}
+
 static void page_done(struct runner *r, struct call *c)
 {
 	struct job *j = c->job;
 	struct feed *f = &j->feed;
-	const struct jv *data = call_data(c), *items = data && data->type == J_OBJECT ? jv_get(data, "items") : data;
 	const char *next = jv_str(c->root, "next_cursor");
 
 	f->call = NULL;
@@ -79,16 +128,15 @@ static void page_done(struct runner *r, struct call *c)
 		f->next_at = mono_now() + backoff(f->tries, 0.25, 10, c);
 		return;
 	}
-	if (c->status != 200 || !items || items->type != J_ARRAY) {
+	if (c->status != 200 || !take_page(j, call_data(c))) {
 		feed_fail(r, j, c->status == 200 ? "the page holds no items" : call_why(c));
 		return;
 	}
 	f->tries = 0;
-	for (const struct jv *v = items->child; v; v = v->next)
-		add_line(&j->to_in, v);
 	free(f->cursor);
 	f->cursor = next ? xstrdup(next) : NULL;
-	f->done = !next;
+	if (!next && ++f->at == f->n)
+		f->done = true;
 	child_io(r, j); /* closes the pipe when that was all */
 }
 

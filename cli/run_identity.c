@@ -25,7 +25,8 @@ static int ask_patiently(struct runner *r, struct cli *as, const char *path, str
 
 	for (;;) {
 		bool ok = anonymous ? api_once(as, "POST", path, body, a) : api_try(as, "POST", path, body, a);
-		bool away = (!a->status && a->code != CURLE_OK) || a->status >= 500 || a->status == 429;
+		bool away = (!a->status && a->code != CURLE_OK) || a->status >= 500 || a->status == 429 ||
+			    a->login == EXIT_UNREACHABLE;
 		double s;
 		struct timespec ts;
 
@@ -35,7 +36,7 @@ static int ask_patiently(struct runner *r, struct cli *as, const char *path, str
 			return answer_exit(a);
 		if (!tries)
 			say(r, "warning", NULL, "the panel at %s does not answer (%s); waiting for it",
-			    as->session.url, a->status ? "not ready" : a->error);
+			    as->session.url, a->status || a->login ? "not ready" : a->error);
 		s = backoff(tries++, 0.2, 10, NULL);
 		if (a->retry_after > s)
 			s = a->retry_after;

@@ -84,8 +84,7 @@ void job_free(struct runner *r, struct job *j)
 	free(j->pipeline_id);
 	free(j->last_error);
 	free(j->message);
-	free(j->feed.href);
-	free(j->feed.cursor);
+	feed_release(&j->feed);
 	free(j->report_path);
 	free(j->report_body);
 	free(j->why);

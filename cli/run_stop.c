@@ -105,7 +105,7 @@ double sweep_tick(struct runner *r, double now)
 		return NEVER;
 	if (now < r->sweep_at)
 		return r->sweep_at;
-	path = xasprintf("/tasks?agent=%s&status=assigned,running&limit=500", r->id.agent_id);
+	path = xasprintf("/tasks?agent_id=%s&status=assigned,running&limit=500", r->id.agent_id);
 	r->sweep = call_start(r, "GET", path, NULL, 15, NULL, sweep_done);
 	free(path);
 	return NEVER;
@@ -147,6 +147,8 @@ static double tick_work(struct runner *r, double now)
 	}
 	if (r->report_by == 0)
 		r->report_by = now + REPORT_FOR;
+	if (r->exit_code == EXIT_AUTH && !r->access)
+		r->report_by = now; /* nobody listens to us any more */
 	if (now < r->report_by)
 		return r->report_by;
 	say(r, "error", NULL, "%d outcomes were not acknowledged; their leases will run out", r->njobs);

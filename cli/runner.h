@@ -86,7 +86,8 @@ enum job_end { END_NONE, END_TIMEOUT, END_CANCEL, END_LOST, END_STOP, END_OUTPUT
 
 /* The input of a task that is too large to lie inside it, read page by page. */
 struct feed {
-	char *href;   /* NULL: the task has its input inside */
+	char **hrefs; /* what refers to it, in order */
+	int n, at;    /* how many, and which is being read */
 	char *cursor; /* of the next page; NULL: the first */
 	bool done;
 	int tries;
@@ -169,8 +170,9 @@ double progress_tick(struct runner *r, struct job *j, double now);
 /* True when nothing is left to send. */
 bool progress_idle(const struct job *j);
 
-/* Finds input_ref in the task. */
+/* Finds the references in the task. */
 void feed_init(struct job *j, const struct jv *task);
+void feed_release(struct feed *f);
 double feed_tick(struct runner *r, struct job *j, double now);
 
 /* ---- the agent (run_identity.c, run_claim.c, run_stop.c) ---- */

@@ -143,9 +143,9 @@ static int ask_tokens(struct cli *cli, const char *path, struct json_object *bod
 	int rc = EXIT_OK;
 
 	if (!api_once(cli, "POST", path, body, &a)) {
-		if (loud)
-			answer_complain(cli, &a);
 		rc = answer_exit(&a);
+		if (rc == EXIT_UNREACHABLE ? !cli->patient : loud)
+			answer_complain(cli, &a);
 	} else if (!take_tokens(&cli->session, answer_data(&a))) {
 		warn("%s answered a login without a token; is it a control panel?", cli->session.url);
 		rc = EXIT_FAILED;
@@ -199,10 +199,10 @@ static int renew_locked(struct cli *cli, const char *bad)
 		rc = ask_tokens(cli, "/auth/refresh", body, false);
 		json_object_put(body);
 	}
-	if (rc != EXIT_OK && s->password_file)
+	if (rc != EXIT_OK && rc != EXIT_UNREACHABLE && s->password_file)
 		return login_by_file(cli);
-	if (rc != EXIT_OK)
-		warn("the login of %s at %s has ended; log in again with: mcpctl login --url %s --user %s", s->user,
+	if (rc != EXIT_OK && rc != EXIT_UNREACHABLE)
+		warn("not logged in as %s at %s (any more); log in with: mcpctl login --url %s --user %s", s->user,
 		     s->url, s->url, s->user);
 	return rc;
 }
