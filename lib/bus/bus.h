@@ -221,6 +221,7 @@ enum err bus_events(struct bus *b, const char *after, int limit, struct arena *a
  *   "t <lane> <count>"  tasks became claimable in that lane
  *   "x <execution_id>"  the execution ended
  *   "s"                 the scheduler should look
+ *   "a"                 an agent came, went or changed
  *   "up" / "down"       (not from Redis) the connection came back / was lost: what happened between is unknown
  * bus_listen_stop joins the thread.
  */

@@ -45,6 +45,7 @@ struct agent {
 	const char *token_hash;
 	int64_t token_cutoff;			/* s; tokens issued before are dead */
 	int64_t registered_at, updated_at, last_heartbeat, last_auth_at, deleted_at;
+	int64_t recorded_heartbeat;		/* last_heartbeat as the record has it */
 	const char *registered_by;
 	/* from heartbeats */
 	enum agent_status status;
@@ -114,6 +115,20 @@ struct heartbeat_in {
 extern const struct schema heartbeat_schema;
 /* Writes the answer's data: what is lost, what to do, when to come back. */
 enum err agent_heartbeat(struct op *op, const char *id, const struct heartbeat_in *in, struct jw *answer) MUST_CHECK;
+
+/* --- watching over agents: for the scheduler ------------------------------------------------------------ */
+
+/* Write heartbeats that are `behind_ms` ahead of the records into them, as one group; lazily. *n written. */
+enum err agents_flush(struct op *op, struct agent **agents, int n_agents, int64_t behind_ms, int *n) MUST_CHECK;
+/*
+ * The agent has been silent too long: its tasks go back (*n of them), its record keeps when it was last heard of, and
+ * it is told of as inactive. One that was heard of meanwhile is left alone, and *n is -1; so is one that is gone.
+ */
+enum err agent_lost(struct op *op, const char *id, int *n) MUST_CHECK;
+/* It answered a health probe or a push: as good as a heartbeat. body: what it said, JSON or not, may be NULL. */
+enum err agent_answered(struct op *op, const char *id, const char *body) MUST_CHECK;
+/* Tell of it. */
+void agent_post(struct op *op, const struct agent *a, const char *event);
 
 /* --- finding ---------------------------------------------------------------------------------------- */
 

@@ -22,6 +22,12 @@ static struct strs read_list(struct arena *a, const struct jv *v)
 	return l;
 }
 
+/* What was never given is null in the record. */
+static const char *text_or_null(struct arena *a, const struct jv *v)
+{
+	return v && v->type != J_NULL ? jv_text(a, v) : NULL;
+}
+
 struct record *agent_to_record(struct op *op, const struct agent *a)
 {
 	struct record *rec = arena_new(op->arena, struct record);
@@ -85,14 +91,14 @@ enum err agent_from_record(struct op *op, const struct record *rec, struct agent
 	a->ep_task = jv_str(v, "ep_task");
 	a->ep_status = jv_str(v, "ep_status");
 	a->ep_health = jv_str(v, "ep_health");
-	a->resources = jv_text(op->arena, jv_get(v, "resources"));
-	a->allocated = jv_text(op->arena, jv_get(v, "allocated"));
-	a->configuration = jv_text(op->arena, jv_get(v, "configuration"));
-	a->metadata = jv_text(op->arena, jv_get(v, "metadata"));
+	a->resources = text_or_null(op->arena, jv_get(v, "resources"));
+	a->allocated = text_or_null(op->arena, jv_get(v, "allocated"));
+	a->configuration = text_or_null(op->arena, jv_get(v, "configuration"));
+	a->metadata = text_or_null(op->arena, jv_get(v, "metadata"));
 	a->token_hash = jv_str(v, "token_hash");
 	a->registered_at = jv_int_or(v, "registered_at", 0);
 	a->updated_at = jv_int_or(v, "updated_at", 0);
-	a->last_heartbeat = jv_int_or(v, "last_heartbeat", 0);
+	a->last_heartbeat = a->recorded_heartbeat = jv_int_or(v, "last_heartbeat", 0);
 	a->last_auth_at = jv_int_or(v, "last_auth_at", 0);
 	a->registered_by = jv_str(v, "registered_by");
 	a->deleted_at = rec->n2;

@@ -172,9 +172,10 @@ static enum err take_fields(struct op *op, const struct schema *s, const struct 
 	return OK;
 }
 
-static void post_agent(struct op *op, const struct agent *a, const char *event)
+void agent_post(struct op *op, const struct agent *a, const char *event)
 {
-	struct bus_post p = { .type = event, .at = op->now };
+	/* "a": who can be given work may have changed */
+	struct bus_post p = { .type = event, .at = op->now, .wake = "a" };
 	struct buf b;
 	struct jw w;
 
@@ -274,7 +275,7 @@ enum err agent_register(struct op *op, const struct agent_in *in, struct agent *
 		return err == ERR_CONFLICT && idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : err;
 	a->rev = 1;
 	index_capabilities(op, a->id, NULL, &a->capabilities);
-	post_agent(op, a, "agent.registered");
+	agent_post(op, a, "agent.registered");
 	*out = a;
 	*token = secret;
 	return OK;
@@ -352,7 +353,7 @@ enum err agent_update(struct op *op, const char *id, const struct agent_in *in, 
 		return err;
 	agents_liveness(op, out, 1);
 	index_capabilities(op, id, &u.old_caps, &(*out)->capabilities);
-	post_agent(op, *out, "agent.status_updated");
+	agent_post(op, *out, "agent.status_updated");
 	return u.kill_tokens ? session_cut_off(op, id) : OK;
 }
 
@@ -376,7 +377,7 @@ enum err agent_delete(struct op *op, const char *id)
 	if (bus_agent_forget(op->app->bus, id))
 		bus_post(op->app->bus, &(struct bus_post){ .wake = "s" }, 1);
 	a->status = AGENT_INACTIVE;
-	post_agent(op, a, "agent.removed");
+	agent_post(op, a, "agent.removed");
 	return task_requeue_agent(op, id, "agent_removed", &n);
 }
 
@@ -423,7 +424,7 @@ enum err agent_capabilities(struct op *op, const char *id, const struct capabili
 	if (err)
 		return err;
 	index_capabilities(op, id, &c.old, &(*out)->capabilities);
-	post_agent(op, *out, "agent.status_updated");
+	agent_post(op, *out, "agent.status_updated");
 	return OK;
 }
 
@@ -439,7 +440,7 @@ enum err agent_drain(struct op *op, const char *id, bool drain, struct agent **o
 	enum err err = agent_change(op, id, edit_drain, &drain, out);
 
 	if (!err)
-		post_agent(op, *out, "agent.status_updated");
+		agent_post(op, *out, "agent.status_updated");
 	return err;
 }
 
@@ -551,6 +552,6 @@ enum err agent_heartbeat(struct op *op, const char *id, const struct heartbeat_i
 	if (a->status == AGENT_ACTIVE && a->load >= 1)
 		a->status = AGENT_BUSY;
 	if (a->status != before)
-		post_agent(op, a, "agent.status_updated");
+		agent_post(op, a, "agent.status_updated");
 	return heartbeat_answer(op, a, in, answer);
 }

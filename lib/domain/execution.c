@@ -270,6 +270,8 @@ static enum err follow_up(struct op *op, struct execution *ex, const struct stor
 	}
 	if (p->ended && ex->status == EXEC_FAILED && !err)
 		err = stage_cancel_tasks(op, ex->id, 0);
+	if (p->ended && (ex->webhook || ex->email))
+		bus_post(op->app->bus, &(struct bus_post){ .wake = "s" }, 1);
 	if (p->ended)
 		execution_post(op, ex, ex->status == EXEC_COMPLETED ? "pipeline.completed" : "pipeline.failed", 0);
 	else
@@ -479,11 +481,7 @@ static enum err bad_state(struct op *op, const struct execution *ex, const char 
 			    verb);
 }
 
-/*
- * Move the run's claimable tasks between claimable and paused. A keyed one keeps its slot meanwhile, and those that
- * wait for a slot go on waiting.
- */
-static enum err hold_tasks(struct op *op, const struct execution *ex, bool pause)
+enum err execution_hold_tasks(struct op *op, const struct execution *ex, bool pause)
 {
 	struct task_change c = { .if_status = ST(TASK_PENDING), .if_fence = -1, .fields = TF_HOLD,
 				 .if_hold = pause ? 1u << HOLD_NONE : 1u << HOLD_PAUSE };
@@ -515,7 +513,7 @@ enum err execution_pause(struct op *op, const char *id, struct execution **out)
 {
 	enum err err = change(op, id, edit_pause, NULL, out);
 
-	if (err || (err = hold_tasks(op, *out, true)))
+	if (err || (err = execution_hold_tasks(op, *out, true)))
 		return err;
 	execution_post(op, *out, "pipeline.progress", 0);
 	return OK;
@@ -534,7 +532,7 @@ enum err execution_resume(struct op *op, const char *id, struct execution **out)
 {
 	enum err err = change(op, id, edit_resume, NULL, out);
 
-	if (err || (err = hold_tasks(op, *out, false)))
+	if (err || (err = execution_hold_tasks(op, *out, false)))
 		return err;
 	return execution_advance(op, id);
 }

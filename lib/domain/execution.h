@@ -71,6 +71,13 @@ enum err execution_advance(struct op *op, const char *id) MUST_CHECK;
 /* Does a result meet its stage's validation? ERR_VALIDATION with the places when not. */
 enum err execution_check_result(struct op *op, const struct task *t, const char *result) MUST_CHECK;
 
+/*
+ * For the scheduler: do again what should have followed a change of the run and may not have, because the process that
+ * made it died: fill stages, cancel what is live in stages that are over, move on. crashed: some process is known to
+ * have died, so also look whether tasks are held as a pause asks.
+ */
+enum err execution_heal(struct op *op, struct execution *ex, bool crashed) MUST_CHECK;
+
 enum err execution_pause(struct op *op, const char *id, struct execution **out) MUST_CHECK;
 enum err execution_resume(struct op *op, const char *id, struct execution **out) MUST_CHECK;
 enum err execution_cancel(struct op *op, const char *id, struct execution **out) MUST_CHECK;
@@ -125,6 +132,11 @@ enum err stage_prepare(struct op *op, struct execution *ex, int s, struct store_
 enum err execution_fill(struct op *op, struct execution *ex, int s) MUST_CHECK;
 /* Let the first tasks of a stage with limited parallelism in, and tell the bus of those that are claimable. */
 enum err stage_announce(struct op *op, struct execution *ex, int s, const struct store_unit *u) MUST_CHECK;
+/*
+ * Move the run's claimable tasks between claimable and paused. A keyed one keeps its slot meanwhile, and those that
+ * wait for a slot go on waiting.
+ */
+enum err execution_hold_tasks(struct op *op, const struct execution *ex, bool pause) MUST_CHECK;
 /* Cancel what is live in a stage (0: all stages). */
 enum err stage_cancel_tasks(struct op *op, const char *execution_id, int stage) MUST_CHECK;
 

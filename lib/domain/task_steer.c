@@ -295,6 +295,8 @@ static enum err assign_to(struct op *op, const struct task *t, const struct agen
 	if (err)
 		return err;
 	task_posted(op, *out, "task.assigned");
+	if (u.n > 1)
+		bus_post(op->app->bus, &(struct bus_post){ .wake = "s" }, 1);
 	return OK;
 }
 
