@@ -7,11 +7,8 @@ import html
 import json
 import os
 
-from figures import figures, merge
+from figures import SUMS
 from stage import HERE, done, progress, read_task
-
-SUMS = ("person_years", "doctor_visits", "without_visit", "most_visits", "with_therapy", "therapy_visits",
-        "therapy_cost_usd", "mental_health")
 
 
 def write_csv(path, keys, rows):
@@ -112,11 +109,10 @@ def report(total, groups, validation, quality, numbers):
 
 
 task, items = read_task()
-items = list(items)
-validation = next(item for item in items if item["kind"] == "validation")
-quality = next(item for item in items if item["kind"] == "quality")
-total, groups, people = merge(items)
-numbers = figures(total, groups, people)
+by_kind = {item["kind"]: item for item in items}
+validation, quality, merged = by_kind["validation"], by_kind["quality"], by_kind["figures"]
+numbers, groups = merged["figures"], merged["groups"]
+people = [dict(zip(merged["columns"], row)) for row in merged["people"]]
 progress(0.5, "writing files")
 where = os.environ.get("EXPORT_DIR", ".")
 os.makedirs(where, exist_ok=True)
@@ -125,7 +121,7 @@ write_csv(os.path.join(where, "groups.csv"), ("by", "group"), groups)
 with open(os.path.join(where, "figures.json"), "w") as f:
     json.dump({"figures": numbers, "validation": validation, "quality": quality, "groups": groups}, f, indent=1)
 with open(os.path.join(where, "report.html"), "w") as f:
-    f.write(report(total, groups, validation, quality, numbers))
+    f.write(report(merged["total"], groups, validation, quality, numbers))
 files = [{"file": name, "bytes": os.path.getsize(os.path.join(where, name))}
          for name in ("people.csv", "groups.csv", "figures.json", "report.html")]
 done([{"kind": "export", "folder": where, "files": files}])

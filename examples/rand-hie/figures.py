@@ -2,6 +2,9 @@
 """Add the batches of the processing stage up to the figures of the whole."""
 import math
 
+SUMS = ("person_years", "doctor_visits", "without_visit", "most_visits", "with_therapy", "therapy_visits",
+        "therapy_cost_usd", "mental_health")
+
 
 def merge(items):
     """(total, groups, people): one total, and the groups and people in the order they first came."""
