@@ -35,7 +35,7 @@ bool may_claim(const struct runner *r)
 	/* the slot of the job that reports is about to be free, so none needs to be free now */
 	bool room = !r->max_tasks || r->started + r->reserved < r->max_tasks;
 
-	return r->stop == STOP_NOT && !r->drained && room && r->njobs + r->reserved <= r->concurrency &&
+	return r->stop == STOP_NOT && !r->drained && r->swept && room && r->njobs + r->reserved <= r->concurrency &&
 	       (r->max_load <= 0 || machine_load() <= r->max_load);
 }
 
@@ -82,6 +82,7 @@ static void claim_done(struct runner *r, struct call *c)
 		take_tasks(r, tasks);
 		return;
 	}
+	sweep_after(r, c);
 	if (!call_transient(c) && !r->claim_tries)
 		say(r, "error", NULL, "cannot claim tasks: %s", call_why(c));
 	r->claim_at = now + backoff(r->claim_tries++, 0.2, 15, c);

@@ -372,9 +372,12 @@ static void report_done(struct runner *r, struct call *c)
 		j->state = JOB_DONE;
 		/* its slot is free now, and the answer may bring the next task */
 		take_tasks(r, jv_get(call_data(c), "tasks"));
+	} else if (c->status == 409 && !strcmp(j->verdict, "released")) {
+		j->state = JOB_DONE; /* it was not ours any more, which is just as well */
 	} else if (c->status == 409 || c->status == 404 || c->status == 403) {
 		job_lost(r, j, call_why(c));
 	} else if (call_transient(c)) {
+		sweep_after(r, c);
 		if (!j->report_tries++)
 			say(r, "warning", j, "its outcome is not acknowledged yet (%s); trying again", call_why(c));
 		j->report_at = now + backoff(j->report_tries, 0.1, 10, c);

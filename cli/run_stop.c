@@ -97,11 +97,20 @@ static void sweep_done(struct runner *r, struct call *c)
 		say(r, "info", NULL, "giving back %d tasks leased to this agent and not in hand", n);
 }
 
+void sweep_after(struct runner *r, const struct call *c)
+{
+	if (!c->reserved || (c->status && c->status < 500))
+		return;
+	r->swept = false;
+	r->sweep_tries = 0;
+}
+
 double sweep_tick(struct runner *r, double now)
 {
 	char *path;
 
-	if (r->swept || r->sweep || !r->access)
+	/* an answer that is still to come may bring tasks which would look as if they were nobody's */
+	if (r->swept || r->sweep || !r->access || r->reserved)
 		return NEVER;
 	if (now < r->sweep_at)
 		return r->sweep_at;
@@ -118,7 +127,7 @@ static double tick_drain(struct runner *r, double now)
 	if ((r->claim || r->stop_call) && now < r->drain_by)
 		return r->drain_by;
 	/* a claim that is cut off may still be answered with tasks: the sweep finds them */
-	r->swept = !r->claim && !r->id.drained;
+	r->swept = r->swept && !r->claim && !r->id.drained;
 	r->sweep_tries = 0;
 	r->sweep_at = 0;
 	call_cancel(r, r->claim);

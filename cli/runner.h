@@ -205,9 +205,14 @@ bool may_claim(const struct runner *r);
 /* Begins to stop; a second call insists. */
 void stop_ask(struct runner *r, const char *why);
 double stop_tick(struct runner *r, double now);
-/* Gives back what is leased to us and not in hand: tasks whose claim was never answered, or that were
- * in the hands of an earlier run that died. Sets r->swept at the end. */
+/*
+ * Gives back what is leased to us and not in hand: tasks whose claim was never
+ * answered, or that were in the hands of an earlier run that died. Nothing is
+ * claimed before that is done (r->swept).
+ */
 double sweep_tick(struct runner *r, double now);
+/* The call could have brought tasks and failed: they may have been leased all the same. */
+void sweep_after(struct runner *r, const struct call *c);
 
 enum stop_state { STOP_NOT, STOP_DRAIN, STOP_WORK, STOP_SWEEP, STOP_DONE };
 enum output_mode { OUTPUT_JSON, OUTPUT_TEXT, OUTPUT_IGNORE };
