@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Shapes of answers, for the documents. Type words: string, integer, number, boolean, object, any, time, uuid; a name of
+ * another answer; [] behind it makes a list; ? behind all makes it nullable; enum:a|b lists values.
+ */
+#include "routes.h"
+
+#define FIELDS(name) static const struct answer_field name[]
+#define END { NULL, NULL, NULL }
+
+FIELDS(task_brief) = {
+	{ "task_id", "uuid", "" }, { "type", "string", "" },
+	{ "status", "enum:pending|assigned|running|retrying|completed|failed|cancelled", "" },
+	{ "priority", "enum:critical|high|medium|low", "" },
+	{ "classification", "enum:public|internal|confidential|restricted|phi", "" }, { "pipeline_id", "uuid?", "" },
+	{ "execution_id", "uuid?", "" }, { "stage", "integer?", "" }, { "concurrency_key", "string?", "" },
+	{ "run_at", "time?", "" }, { "deadline", "time?", "" }, { "timeout", "integer", "Seconds an attempt may take." },
+	{ "max_retries", "integer", "" }, { "attempt", "integer", "Attempts started." },
+	{ "fence", "integer", "Fencing token: grows with each assignment." }, { "lease_expires_at", "time?", "" },
+	{ "assigned_agent_id", "uuid?", "" }, { "progress", "number", "0 to 1." }, { "message", "string?", "" },
+	{ "error", "TaskError?", "" }, { "created_by", "string?", "" }, { "created_at", "time", "" },
+	{ "updated_at", "time", "" }, { "started_at", "time?", "" }, { "completed_at", "time?", "" }, END
+};
+FIELDS(task_error) = {
+	{ "type", "string", "" }, { "code", "string?", "" }, { "message", "string?", "" }, { "details", "any", "" },
+	{ "retryable", "boolean", "" }, END
+};
+FIELDS(task) = {
+	{ "+", "TaskBrief", "" }, { "parameters", "any", "" }, { "requirements", "object?", "" },
+	{ "dependencies", "string[]", "" }, { "retry", "object", "" }, { "result", "any", "" },
+	{ "attempts", "Attempt[]", "" }, END
+};
+FIELDS(attempt) = {
+	{ "attempt", "integer", "" }, { "agent_id", "uuid?", "" }, { "fence", "integer", "" }, { "assigned_at", "time?", "" },
+	{ "started_at", "time?", "" }, { "ended_at", "time?", "" }, { "outcome", "string?", "" }, { "error", "object?", "" },
+	END
+};
+FIELDS(task_status) = {
+	{ "task_id", "uuid", "" }, { "status", "string", "" }, { "progress", "number", "" }, { "attempt", "integer", "" },
+	{ "fence", "integer", "" }, { "assigned_agent_id", "uuid?", "" }, { "message", "string?", "" },
+	{ "error", "object?", "" }, { "lease_expires_at", "time?", "" }, { "updated_at", "time", "" }, END
+};
+FIELDS(reported) = { { "+", "TaskStatus", "" }, { "tasks", "Task[]", "Claimed in the same call; only when asked for." }, END };
+FIELDS(claimed) = { { "tasks", "Task[]", "Each with its fence." }, END };
+FIELDS(batch_item) = {
+	{ "index", "integer", "" }, { "task_id", "uuid?", "" }, { "status", "string", "A task state, or rejected." }, END
+};
+FIELDS(batch) = { { "items", "BatchItem[]", "In the order of the request." }, END };
+FIELDS(retried) = { { "retried", "integer", "" }, END };
+FIELDS(logged) = { { "appended", "integer", "" }, END };
+FIELDS(log_line) = { { "timestamp", "time", "" }, { "level", "string", "" }, { "message", "string", "" }, END };
+FIELDS(task_metrics) = {
+	{ "task_id", "uuid", "" }, { "execution_time", "number", "Seconds of the last attempt." },
+	{ "queue_time", "number", "Seconds before it." }, { "attempts", "integer", "" },
+	{ "agent_utilization", "number", "Share of the allowed time used." }, { "resource_consumption", "object", "" },
+	{ "efficiency_score", "number", "0 to 1." }, END
+};
+FIELDS(agent) = {
+	{ "agent_id", "uuid", "" }, { "name", "string", "" }, { "type", "string", "" }, { "capabilities", "string[]", "" },
+	{ "status", "enum:active|busy|inactive|error", "" }, { "enabled", "boolean", "" }, { "draining", "boolean", "" },
+	{ "role", "enum:worker|supervisor|admin|system", "" }, { "permissions", "string[]", "Grants beyond the role's." },
+	{ "clearance_level", "string", "" }, { "endpoints", "object", "" }, { "resources", "object", "" },
+	{ "allocated", "object", "" }, { "slots", "integer", "" }, { "current_load", "number", "" },
+	{ "configuration", "object", "" }, { "metadata", "object", "" }, { "version", "string?", "" },
+	{ "registered_at", "time", "" }, { "updated_at", "time", "" }, { "last_heartbeat", "time?", "" },
+	{ "last_auth_at", "time?", "" }, { "deleted_at", "time?", "" }, END
+};
+FIELDS(candidate) = {
+	{ "+", "Agent", "" }, { "fitness", "number", "0 to 1, best first." }, { "success_rate", "number", "" }, END
+};
+FIELDS(registered) = {
+	{ "agent_id", "uuid", "" }, { "auth_token", "string?", "Shown once; null in a repeated answer." },
+	{ "agent", "Agent", "" }, END
+};
+FIELDS(heartbeat) = {
+	{ "agent_id", "uuid", "" }, { "status", "string", "" }, { "next_heartbeat_in", "integer", "Seconds." },
+	{ "lost", "string[]", "Tasks of the request whose lease is lost." }, { "commands", "object[]", "drain, cancel_task" },
+	END
+};
+FIELDS(agent_health) = {
+	{ "agent_id", "uuid", "" }, { "status", "string", "" }, { "overall_health", "enum:healthy|degraded|unhealthy", "" },
+	{ "performance_score", "number", "0 to 100." }, { "availability", "number", "Percent over 24 h." },
+	{ "last_health_check", "time?", "" }, { "anomalies", "object[]", "" }, END
+};
+FIELDS(agent_metrics) = {
+	{ "agent_id", "uuid", "" }, { "current_load", "number", "" }, { "1h", "object", "" }, { "24h", "object", "" },
+	{ "all", "object", "" }, { "reported", "object?", "What the agent last said of itself." }, END
+};
+FIELDS(pipeline) = {
+	{ "pipeline_id", "uuid", "" }, { "name", "string", "" }, { "description", "string?", "" }, { "stages", "object[]", "" },
+	{ "dependencies", "object[]", "" }, { "tags", "string[]", "" }, { "metadata", "object", "" },
+	{ "created_by", "string?", "" }, { "created_at", "time", "" }, { "updated_at", "time", "" }, END
+};
+FIELDS(progress) = {
+	{ "execution_id", "uuid", "" }, { "pipeline_id", "uuid", "" },
+	{ "status", "enum:created|running|paused|completed|failed|cancelled", "" }, { "current_stage", "integer", "1 to 6." },
+	{ "completed_stages", "integer[]", "" }, { "progress", "number", "0 to 1." },
+	{ "progress_percentage", "number", "0 to 100." }, { "stages", "object[]", "" }, { "error", "object?", "" },
+	{ "created_at", "time", "" }, { "updated_at", "time?", "" }, { "started_at", "time?", "" },
+	{ "completed_at", "time?", "" }, END
+};
+FIELDS(execution) = {
+	{ "+", "Progress", "" }, { "pipeline_name", "string", "" }, { "created_by", "string?", "" },
+	{ "metrics", "object", "" }, { "notification", "object", "" }, { "parameters", "object", "" }, END
+};
+FIELDS(agent_executed) = {
+	{ "execution_id", "uuid", "" }, { "pipeline_id", "uuid", "" }, { "status", "string", "" }, { "results", "any", "" },
+	{ "stages", "object[]", "" }, { "metrics", "object", "" }, { "error", "object?", "" }, END
+};
+FIELDS(output) = { { "execution_id", "uuid", "" }, { "stage", "integer", "" }, END };
+FIELDS(token) = {
+	{ "access_token", "string", "" }, { "refresh_token", "string?", "null when it is in the cookie." },
+	{ "token_type", "enum:Bearer", "" }, { "expires_in", "integer", "Seconds." }, END
+};
+FIELDS(me) = {
+	{ "id", "string", "" }, { "kind", "string", "" }, { "name", "string?", "" }, { "role", "string", "" },
+	{ "permissions", "string[]", "" }, { "expires_at", "time?", "" }, END
+};
+FIELDS(user) = {
+	{ "user_id", "uuid", "" }, { "username", "string", "" }, { "email", "string?", "" }, { "role", "string", "" },
+	{ "permissions", "string[]", "" }, { "clearance_level", "string", "" }, { "enabled", "boolean", "" },
+	{ "created_at", "time", "" }, { "updated_at", "time", "" }, END
+};
+FIELDS(api_key) = {
+	{ "key_id", "uuid", "" }, { "name", "string", "" }, { "prefix", "string", "" }, { "role", "string", "" },
+	{ "permissions", "string[]", "" }, { "clearance_level", "string", "" }, { "owner", "string", "" },
+	{ "enabled", "boolean", "" }, { "created_at", "time", "" }, { "expires_at", "time?", "" }, END
+};
+FIELDS(api_key_created) = { { "+", "ApiKey", "" }, { "key", "string?", "Shown once; null in a repeated answer." }, END };
+FIELDS(deleted) = { { "deleted", "boolean", "" }, END };
+FIELDS(health) = {
+	{ "service", "string", "" }, { "status", "enum:healthy|degraded|unhealthy", "" }, { "timestamp", "time", "" }, END
+};
+FIELDS(ready) = { { "ready", "boolean", "" }, END };
+FIELDS(live) = { { "live", "boolean", "" }, END };
+FIELDS(service) = {
+	{ "name", "string", "" }, { "kind", "string", "" }, { "state", "string", "" }, { "address", "string?", "" }, END
+};
+FIELDS(system_metrics) = {
+	{ "overall_health", "string", "" }, { "active_agents", "integer", "" }, { "queued_tasks", "integer", "" },
+	{ "running_tasks", "integer", "" }, { "average_response_time_ms", "number", "" },
+	{ "error_rate", "number", "0 to 1, since the start." }, END
+};
+
+const struct answer_type answer_types[] = {
+	{ "TaskError", task_error, "How an attempt went wrong." },
+	{ "TaskBrief", task_brief, "A task without its payloads, as lists show it." },
+	{ "Task", task, "A task." }, { "Attempt", attempt, "One try." }, { "TaskStatus", task_status, "The short form." },
+	{ "Reported", reported, "" }, { "Claimed", claimed, "" }, { "BatchItem", batch_item, "" }, { "BatchAnswer", batch, "" },
+	{ "Retried", retried, "" }, { "Logged", logged, "" }, { "LogLine", log_line, "" }, { "TaskMetrics", task_metrics, "" },
+	{ "Agent", agent, "An agent." }, { "Candidate", candidate, "An agent and how well it fits." },
+	{ "AgentRegistered", registered, "" }, { "HeartbeatAnswer", heartbeat, "" }, { "AgentHealth", agent_health, "" },
+	{ "AgentMetrics", agent_metrics, "" }, { "Pipeline", pipeline, "A definition." }, { "Progress", progress, "" },
+	{ "Execution", execution, "A run." }, { "AgentExecuted", agent_executed, "" },
+	{ "Output", output, "items, or output when a single result holds no items." }, { "Token", token, "" }, { "Me", me, "" },
+	{ "User", user, "" }, { "ApiKey", api_key, "" }, { "ApiKeyCreated", api_key_created, "" }, { "Deleted", deleted, "" },
+	{ "Health", health, "" }, { "Ready", ready, "" }, { "Live", live, "" }, { "Service", service, "" },
+	{ "SystemMetrics", system_metrics, "" }, { NULL, NULL, NULL },
+};

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#include "queries.h"
+
+#include "../lib/base/limits.h"
+
+#define LIMIT_FIELD(type) \
+	{ "limit", F_INT, .offset = offsetof(type, limit), .min = 1, .max = LIMIT_PAGE, .dflt = LIMIT_PAGE_DEFAULT, \
+	  .help = "Items on a page." }
+#define CURSOR_FIELD(type) \
+	{ "cursor", F_STR, .offset = offsetof(type, cursor), .min = 1, .max = 512, \
+	  .help = "next_cursor of the page before." }
+#define FENCE_FIELD(type) \
+	{ "fence", F_INT, true, .offset = offsetof(type, fence), .min = 0, .max = INT64_MAX, \
+	  .help = "Fencing token of the lease." }
+
+static const struct field wait_fields[] = {
+	{ "wait", F_INT, .offset = offsetof(struct wait_q, wait), .min = 0, .max = LIMIT_WAIT_S,
+	  .help = "Seconds to wait for something to answer with." },
+};
+SCHEMA(wait_query, struct wait_q, "WaitQuery", wait_fields, "");
+
+static const struct field page_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q) };
+SCHEMA(page_query, struct page_q, "PageQuery", page_fields, "");
+
+static const struct field pipeline_list_fields[] = {
+	LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q),
+	{ "name", F_STR, .offset = offsetof(struct page_q, name), .min = 1, .max = LIMIT_NAME },
+};
+SCHEMA(pipeline_list_query, struct page_q, "PipelineListQuery", pipeline_list_fields, "");
+
+/* "retry" is the older spelling of the status "retrying"; it stands behind the real ones. */
+static const char *const status_filter_names[] = { "pending", "assigned", "running", "retrying", "completed", "failed",
+						   "cancelled", "retry", NULL };
+
+static const struct field task_list_fields[] = {
+	{ "status", F_ENUMS, .offset = offsetof(struct task_list_q, status), .names = status_filter_names },
+	{ "type", F_SLUG, .offset = offsetof(struct task_list_q, type), .alias = "task_type" },
+	{ "priority", F_ENUMS, .offset = offsetof(struct task_list_q, priority), .names = priority_names },
+	{ "pipeline_id", F_UUID, .offset = offsetof(struct task_list_q, pipeline_id) },
+	{ "execution_id", F_UUID, .offset = offsetof(struct task_list_q, execution_id) },
+	{ "stage", F_INT, .offset = offsetof(struct task_list_q, stage), .min = 1, .max = LIMIT_STAGES },
+	{ "agent_id", F_UUID, .offset = offsetof(struct task_list_q, agent_id), .alias = "assigned_agent_id" },
+	{ "created_by", F_STR, .offset = offsetof(struct task_list_q, created_by), .min = 1, .max = ID_TEXT },
+	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from) },
+	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to) },
+	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
+};
+SCHEMA(task_list_query, struct task_list_q, "TaskListQuery", task_list_fields, "");
+
+static const struct field dead_fields[] = {
+	{ "type", F_SLUG, .offset = offsetof(struct task_list_q, type) },
+	{ "agent_id", F_UUID, .offset = offsetof(struct task_list_q, agent_id) },
+	{ "priority", F_ENUMS, .offset = offsetof(struct task_list_q, priority), .names = priority_names },
+	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from) },
+	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to) },
+	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
+};
+SCHEMA(dead_letter_query, struct task_list_q, "DeadLetterQuery", dead_fields, "");
+
+static const struct field run_fields[] = {
+	{ "execution_id", F_UUID, .offset = offsetof(struct run_q, execution_id), .help = "Default: the latest run." },
+};
+SCHEMA(run_query, struct run_q, "RunQuery", run_fields, "");
+
+static const struct field execution_list_fields[] = {
+	{ "pipeline_id", F_UUID, .offset = offsetof(struct execution_list_q, pipeline_id) },
+	{ "status", F_ENUMS, .offset = offsetof(struct execution_list_q, status), .names = execution_status_names },
+	LIMIT_FIELD(struct execution_list_q), CURSOR_FIELD(struct execution_list_q),
+};
+SCHEMA(execution_list_query, struct execution_list_q, "ExecutionListQuery", execution_list_fields, "");
+
+static const char *const format_names[] = { "json", "ndjson", "csv", NULL };
+static const struct field output_fields[] = {
+	{ "format", F_ENUM, .offset = offsetof(struct output_q, format), .names = format_names,
+	  .help = "json pages; ndjson and csv stream everything." },
+	{ "stage", F_INT, .offset = offsetof(struct output_q, stage), .min = 0, .max = LIMIT_STAGES, .dflt = -1,
+	  .help = "1 to 6, 0 for the run's input; default: the last completed stage." },
+	LIMIT_FIELD(struct output_q), CURSOR_FIELD(struct output_q),
+};
+SCHEMA(output_query, struct output_q, "OutputQuery", output_fields, "");
+
+/* --- bodies ------------------------------------------------------------------------------------------------------ */
+
+static const struct field delegate_fields[] = {
+	{ "agent_id", F_UUID, true, .offset = offsetof(struct delegate_in, agent_id), .alias = "assigned_agent" },
+};
+SCHEMA(delegate_schema, struct delegate_in, "Delegate", delegate_fields, "");
+
+static const struct field assign_fields[] = {
+	{ "criteria", F_OBJ, .offset = offsetof(struct assign_in, criteria), .sub = &assign_schema },
+};
+SCHEMA(assign_task_schema, struct assign_in, "Assign", assign_fields, "");
+
+static const struct field fence_fields[] = { FENCE_FIELD(struct fence_in) };
+SCHEMA(fence_schema, struct fence_in, "Fence", fence_fields, "");
+
+static const struct field progress_fields[] = {
+	FENCE_FIELD(struct progress_in),
+	{ "progress", F_NUM, .offset = offsetof(struct progress_in, progress), .min = 0, .max = 1, .dflt = -1 },
+	{ "message", F_STR, .offset = offsetof(struct progress_in, message), .max = LIMIT_TEXT },
+};
+SCHEMA(progress_schema, struct progress_in, "ProgressReport", progress_fields, "");
+
+static const struct field logs_fields[] = {
+	FENCE_FIELD(struct logs_in),
+	{ "logs", F_OBJS, true, .offset = offsetof(struct logs_in, logs), .min = 1, .max = LIMIT_LOGS_PER_CALL,
+	  .sub = &log_schema },
+};
+SCHEMA(logs_schema, struct logs_in, "LogReport", logs_fields, "");
+
+static const struct field fault_fields[] = {
+	{ "type", F_STR, true, .offset = offsetof(struct fault_in, type), .min = 1, .max = LIMIT_SLUG,
+	  .help = "network, timeout, external_service, validation, …: decides whether it is tried again." },
+	{ "code", F_STR, .offset = offsetof(struct fault_in, code), .max = LIMIT_SLUG },
+	{ "message", F_STR, .offset = offsetof(struct fault_in, message), .max = LIMIT_TEXT },
+	{ "details", F_JSON, .offset = offsetof(struct fault_in, details), .max = LIMIT_METADATA },
+	{ "retryable", F_BOOL, .offset = offsetof(struct fault_in, retryable), .help = "Overrules the type." },
+};
+SCHEMA(fault_schema, struct fault_in, "TaskError", fault_fields, "");
+
+#define CLAIM_FIELD \
+	{ "claim", F_OBJ, .offset = offsetof(struct report_in, claim), .sub = &claim_schema, \
+	  .help = "Take the next tasks in the same call." }
+
+static const struct field complete_fields[] = {
+	FENCE_FIELD(struct report_in),
+	{ "result", F_JSON, .offset = offsetof(struct report_in, result), .help = "At most MAX_RESULT bytes." },
+	CLAIM_FIELD,
+};
+SCHEMA(complete_schema, struct report_in, "TaskComplete", complete_fields, "");
+
+static const struct field fail_fields[] = {
+	FENCE_FIELD(struct report_in),
+	{ "error", F_OBJ, true, .offset = offsetof(struct report_in, error), .sub = &fault_schema },
+	{ "retryable", F_BOOL, .offset = offsetof(struct report_in, retryable), .help = "Overrules the error's type." },
+	CLAIM_FIELD,
+};
+SCHEMA(fail_schema, struct report_in, "TaskFail", fail_fields, "");
+
+static const struct field report_item_fields[] = {
+	{ "task_id", F_UUID, true, .offset = offsetof(struct report_in, task_id) },
+	FENCE_FIELD(struct report_in),
+	{ "result", F_JSON, .offset = offsetof(struct report_in, result) },
+	{ "error", F_OBJ, .offset = offsetof(struct report_in, error), .sub = &fault_schema },
+	{ "retryable", F_BOOL, .offset = offsetof(struct report_in, retryable) },
+};
+SCHEMA(report_item_schema, struct report_in, "ReportItem", report_item_fields, "A result or an error.");
+
+static const struct field report_batch_fields[] = {
+	{ "tasks", F_OBJS, true, .offset = offsetof(struct batch_in, tasks), .min = 1, .max = LIMIT_BATCH,
+	  .sub = &report_item_schema },
+};
+SCHEMA(report_batch_schema, struct batch_in, "ReportBatch", report_batch_fields, "");
+
+static const struct field task_batch_fields[] = {
+	{ "tasks", F_OBJS, true, .offset = offsetof(struct batch_in, tasks), .min = 1, .max = LIMIT_BATCH,
+	  .sub = &task_schema },
+};
+SCHEMA(task_batch_schema, struct batch_in, "TaskBatch", task_batch_fields, "");
+
+static const struct field dead_filter_fields[] = {
+	{ "type", F_SLUG, .offset = offsetof(struct dead_filter_in, type) },
+	{ "agent_id", F_UUID, .offset = offsetof(struct dead_filter_in, agent_id) },
+	{ "priority", F_ENUM, .offset = offsetof(struct dead_filter_in, priority), .names = priority_names, .dflt = -1 },
+	{ "created_from", F_TIME, .offset = offsetof(struct dead_filter_in, created_from) },
+	{ "created_to", F_TIME, .offset = offsetof(struct dead_filter_in, created_to) },
+};
+static SCHEMA(dead_filter_schema, struct dead_filter_in, "DeadLetterFilter", dead_filter_fields, "");
+
+static const struct field dead_retry_fields[] = {
+	{ "ids", F_UUIDS, .offset = offsetof(struct dead_retry_in, ids), .max = LIMIT_BATCH },
+	{ "filter", F_OBJ, .offset = offsetof(struct dead_retry_in, filter), .sub = &dead_filter_schema },
+	{ "limit", F_INT, .offset = offsetof(struct dead_retry_in, limit), .min = 1, .max = LIMIT_PAGE, .dflt = LIMIT_PAGE,
+	  .help = "Most tasks of a filter that are moved in this call." },
+};
+const struct schema dead_retry_schema = { .name = "DeadLetterRetry", .size = sizeof(struct dead_retry_in),
+					  .fields = dead_retry_fields, .n = 3, .min_fields = 1,
+					  .help = "ids, or a filter." };

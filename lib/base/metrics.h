@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Counters and histograms that all processes of one machine share: a file in the state folder, mapped by each of
+ * them. Adding is an atomic add on a slot found by hash; a slot, once made, never moves. Free-text labels are
+ * bounded: past METRIC_SERIES_MAX series of one metric the label reads "other".
+ */
+#ifndef BASE_METRICS_H
+#define BASE_METRICS_H
+
+#include "buf.h"
+#include "error.h"
+
+enum metric {
+	M_TASKS_CREATED, M_TASKS_COMPLETED, M_TASK_DURATION, M_REQUEST_DURATION, M_ERRORS, M_EXTERNAL_DURATION,
+	M_STAGE_DURATION, M_PIPELINE_DURATION, M_PIPELINES, M_ASSIGNMENT_DURATION, M_AUTH_FAILURES,
+	METRIC_COUNT
+};
+
+#define METRIC_SERIES_MAX 200
+
+/* Map the file (NULL: memory of this process and its children only). Failing leaves the private memory in use. */
+enum err metrics_open(const char *path, struct error *e) MUST_CHECK;
+/* labels: text as in the exposition format, `a="x",b="y"`, values already escaped by metric_label(). */
+void metric_add(enum metric m, const char *labels, uint64_t n);
+/* Observe a duration in a histogram. */
+void metric_observe(enum metric m, const char *labels, int64_t duration_us);
+/* One label with its value escaped, cut at 64 bytes: into out. */
+void metric_label(char *out, size_t size, const char *name, const char *value);
+/* All of them in Prometheus' text format. */
+void metrics_write(struct buf *out);
+
+/* Sums over all series of the request histogram, for /system/metrics. */
+struct request_totals {
+	uint64_t requests, errors;	/* errors: status ≥ 500 */
+	double seconds;
+};
+void metrics_requests(struct request_totals *out);
+
+#endif
