@@ -12,8 +12,7 @@
 
 static const struct column service_columns[] = {
 	{"SERVICE", "name", AS_TEXT},
-	{"TYPE", "type", AS_TEXT},
-	{"STATUS", "status", AS_STATUS},
+	{"STATE", "state", AS_STATUS},
 	{"ADDRESS", "address", AS_TEXT},
 	{0},
 };

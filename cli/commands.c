@@ -149,6 +149,7 @@ int run_list(struct cli *cli, const struct args *args)
 	char *base = fill_path(args->cmd->path, args->pos), *cursor = NULL, *path;
 	bool every = arg_flag(args, "all");
 	struct answer a;
+	size_t n;
 	int rc;
 
 	do {
@@ -158,12 +159,13 @@ int run_list(struct cli *cli, const struct args *args)
 		free(cursor);
 		cursor = NULL;
 		items = rc == EXIT_OK ? list_items(answer_data(&a)) : NULL;
-		for (size_t i = 0; items && i < json_object_array_length(items); i++)
+		n = items ? json_object_array_length(items) : 0;
+		for (size_t i = 0; i < n; i++)
 			json_object_array_add(all, json_object_get(json_object_array_get_idx(items, i)));
 		if (jx_str(a.body, "next_cursor"))
 			cursor = xstrdup(jx_str(a.body, "next_cursor"));
 		answer_release(&a);
-	} while (rc == EXIT_OK && every && cursor && items && json_object_array_length(items));
+	} while (rc == EXIT_OK && every && cursor && n);
 	if (rc == EXIT_OK) {
 		print_items(cli, all, args->cmd->columns);
 		if (cursor && !every)

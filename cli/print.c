@@ -383,14 +383,19 @@ static void print_scalar(const struct cli *cli, const char *key, struct json_obj
 	free(text);
 }
 
+/* A value that takes lines of its own. */
+static bool is_block(struct json_object *v)
+{
+	return !is_scalar(v) && !(json_object_is_type(v, json_type_array) && all_scalars(v));
+}
+
 static void print_member(const struct cli *cli, const char *key, struct json_object *v, int indent, int width)
 {
-	bool inner = !is_scalar(v) && !(json_object_is_type(v, json_type_array) && all_scalars(v));
 
 	printf("%*s%s", indent, "", color_dim(cli));
 	print_clean(stdout, key, 0);
 	fputs(color_off(cli), stdout);
-	if (inner) {
+	if (is_block(v)) {
 		bool empty = json_object_is_type(v, json_type_object) && !json_object_object_length(v);
 
 		puts(empty ? "  -" : "");
@@ -424,7 +429,7 @@ void print_outline(const struct cli *cli, struct json_object *v, int indent)
 	{
 		int w = width_of(name);
 
-		if (is_scalar(inner) && w > width)
+		if (!is_block(inner) && w > width)
 			width = w;
 	}
 	json_object_object_foreach(v, key, value) print_member(cli, key, value, indent, width);
