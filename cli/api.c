@@ -122,7 +122,7 @@ void http_prepare(CURL *easy, const struct session *s, const char *method, const
 static char *credentials(const struct session *s)
 {
 	if (s->api_key)
-		return xasprintf("X-API-Key: %s", s->api_key);
+		return xasprintf("Authorization: ApiKey %s", s->api_key); /* the other header may have another name */
 	if (s->access)
 		return xasprintf("Authorization: Bearer %s", s->access);
 	return NULL;
