@@ -9,6 +9,7 @@
 #include "../lib/base/metrics.h"
 #include "../lib/base/version.h"
 #include "../lib/domain/agent.h"
+#include "../lib/domain/execution.h"
 #include "handlers.h"
 #include "worker.h"
 
@@ -159,8 +160,30 @@ enum err h_services(struct req *r, struct resp *p)
 	return OK;
 }
 
-/* Agents by status; the fleet is small enough to count. */
-static enum err count_agents(struct req *r, int64_t counts[4])
+/* Agents of one type by status. */
+struct fleet_part {
+	const char *type;
+	int64_t counts[4];
+};
+
+#define FLEET_TYPES 32		/* more types than that are counted as "other" */
+
+static struct fleet_part *part_of(struct fleet_part parts[FLEET_TYPES + 1], int *n, const char *type)
+{
+	for (int i = 0; i < *n; i++) {
+		if (strcmp(parts[i].type, type) == 0)
+			return &parts[i];
+	}
+	if (*n < FLEET_TYPES) {
+		parts[*n].type = type;
+		return &parts[(*n)++];
+	}
+	parts[FLEET_TYPES].type = "other";
+	return &parts[FLEET_TYPES];
+}
+
+/* The fleet is small enough to count. parts may be NULL. */
+static enum err count_agents(struct req *r, int64_t counts[4], struct fleet_part *parts, int *n_parts)
 {
 	struct agent_criteria c = { .limit = LIMIT_PAGE, .max_load = 1 };
 
@@ -171,22 +194,53 @@ static enum err count_agents(struct req *r, int64_t counts[4])
 
 		if (err)
 			return err;
-		for (int i = 0; i < n; i++)
+		for (int i = 0; i < n; i++) {
 			counts[list[i]->status]++;
+			if (parts)
+				part_of(parts, n_parts, list[i]->type)->counts[list[i]->status]++;
+		}
 	} while (c.cursor);
 	return OK;
+}
+
+#define RUNS_SHOWN 100
+
+/* Stages of the runs that are under way. */
+static enum err running_stages(struct req *r, struct buf *out)
+{
+	struct execution **list;
+	const char *next;
+	int n;
+	enum err err = executions_list(&r->op, NULL, 1u << EXEC_RUNNING, NULL, RUNS_SHOWN, &list, &n, &next);
+
+	buf_adds(out, "# HELP mcp_pipeline_progress Share of a running stage's tasks that are done.\n"
+		      "# TYPE mcp_pipeline_progress gauge\n");
+	for (int i = 0; i < n && !err; i++) {
+		err = execution_count(&r->op, list[i]);
+		for (int s = 1; s <= list[i]->n_stages && !err; s++) {
+			const struct stage_state *st = &list[i]->state[s];
+
+			if (st->status == STAGE_RUNNING && st->tasks)
+				buf_addf(out, "mcp_pipeline_progress{pipeline_id=\"%s\",execution_id=\"%s\",stage=\"%d\"} %.4f\n",
+					 list[i]->pipeline_id, list[i]->id, s,
+					 (double)list[i]->counts[s][TASK_COMPLETED] / (double)st->tasks);
+		}
+	}
+	return err;
 }
 
 enum err h_metrics(struct req *r, struct resp *p)
 {
 	struct queue_depth depth;
 	int64_t agents[4] = { 0 };
+	struct fleet_part parts[FLEET_TYPES + 1] = { 0 };
+	int n_parts = 0;
 	enum err err;
 
 	if (!r->op.app->cfg->metrics_enabled)
 		return error_public(r->op.err, ERR_NOT_FOUND, "METRICS_ENABLED is false.");
 	err = store_queue_depth(r->op.app->store, &depth, r->op.err);
-	if (err || (err = count_agents(r, agents)))
+	if (err || (err = count_agents(r, agents, parts, &n_parts)))
 		return err;
 	metrics_write(&p->data);
 	buf_adds(&p->data, "# HELP mcp_queue_depth Claimable tasks.\n# TYPE mcp_queue_depth gauge\n");
@@ -198,8 +252,13 @@ enum err h_metrics(struct req *r, struct resp *p)
 		buf_addf(&p->data, "mcp_queue_age_seconds{priority=\"%s\"} %.3f\n", priority_names[i],
 			 depth.oldest[i] ? (double)(r->op.now - depth.oldest[i]) / 1000 : 0);
 	buf_adds(&p->data, "# HELP mcp_agents_active Agents by status.\n# TYPE mcp_agents_active gauge\n");
-	for (int i = 0; agent_status_names[i]; i++)
-		buf_addf(&p->data, "mcp_agents_active{status=\"%s\"} %lld\n", agent_status_names[i], (long long)agents[i]);
+	for (int k = 0; k <= FLEET_TYPES; k++) {
+		for (int i = 0; parts[k].type && agent_status_names[i]; i++)
+			buf_addf(&p->data, "mcp_agents_active{agent_type=\"%s\",status=\"%s\"} %lld\n", parts[k].type,
+				 agent_status_names[i], (long long)parts[k].counts[i]);
+	}
+	if (r->op.app->cfg->detailed_metrics && (err = running_stages(r, &p->data)))
+		return err;
 	buf_addf(&p->data, "# HELP mcp_build_info Which build this is.\n# TYPE mcp_build_info gauge\n"
 			   "mcp_build_info{version=\"%s\",revision=\"%s\",store=\"%s\"} 1\n",
 		 mcp_version, mcp_revision, store_name(r->op.app->store));
@@ -216,7 +275,7 @@ enum err h_system_metrics(struct req *r, struct resp *p)
 	int64_t queued = 0;
 	enum err err = store_queue_depth(r->op.app->store, &depth, r->op.err);
 
-	if (err || (err = count_agents(r, agents)))
+	if (err || (err = count_agents(r, agents, NULL, NULL)))
 		return err;
 	look(r, &s);
 	metrics_requests(&totals);

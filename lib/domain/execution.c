@@ -4,6 +4,7 @@
 #include "../base/jsonschema.h"
 #include "../base/log.h"
 #include "idem.h"
+#include "meter.h"
 #include "outbox.h"
 #include "task.h"
 
@@ -255,6 +256,8 @@ static enum err follow_up(struct op *op, struct execution *ex, const struct stor
 
 		if (p->completed & bit)
 			execution_post(op, ex, "stage.completed", s);
+		if ((p->completed | p->failed) & bit)
+			meter_stage(ex, s);
 		if (p->failed & bit)
 			execution_post(op, ex, "error.occurred", s);
 		if (p->failed & bit && !err)
@@ -272,6 +275,8 @@ static enum err follow_up(struct op *op, struct execution *ex, const struct stor
 		err = stage_cancel_tasks(op, ex->id, 0);
 	if (p->ended && (ex->webhook || ex->email))
 		bus_post(op->app->bus, &(struct bus_post){ .wake = "s" }, 1);
+	if (p->ended)
+		meter_run(ex);
 	if (p->ended)
 		execution_post(op, ex, ex->status == EXEC_COMPLETED ? "pipeline.completed" : "pipeline.failed", 0);
 	else
@@ -559,6 +564,7 @@ enum err execution_cancel(struct op *op, const char *id, struct execution **out)
 
 	if (err || (err = stage_cancel_tasks(op, id, 0)))
 		return err;
+	meter_run(*out);
 	execution_post(op, *out, "pipeline.cancelled", 0);
 	return OK;
 }
@@ -587,7 +593,7 @@ static enum err revive_tasks(struct op *op, const struct execution *ex, int s, u
 			c.set.updated_at = op->now;
 			err = store_apply(op->app->store, &u);
 			if (!err)
-				task_posted(op, o.row, "task.created");
+				task_posted(op, o.row, "task.retrying");
 			else if (err == ERR_CONFLICT)
 				err = OK;
 		}

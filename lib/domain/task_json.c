@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "meter.h"
 #include "task.h"
 
 static void opt_str(struct jw *w, const char *key, const char *s)
@@ -143,8 +144,10 @@ void task_posted(struct op *op, const struct task *t, const char *event)
 			      .order_key = t->order_key, .agent_id = *t->agent_id ? t->agent_id : NULL,
 			      .lease_until = t->lease_expires_at };
 
-	if (event)
+	if (event) {
 		p.data = task_event_json(op, t);
+		meter_task(op, t, event);
+	}
 	if (t->status == TASK_PENDING && t->hold == HOLD_NONE)
 		p.op = BQ_ADD;
 	else if (ST(t->status) & ST_LEASED)

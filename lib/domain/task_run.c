@@ -6,6 +6,7 @@
 #include "agent.h"
 #include "attempt.h"
 #include "execution.h"
+#include "meter.h"
 
 enum err task_claim(struct op *op, const char *agent_id, const struct claim_in *in, struct task ***out, int *n)
 {
@@ -18,6 +19,7 @@ enum err task_claim(struct op *op, const char *agent_id, const struct claim_in *
 		return err;
 	int64_t max = in->max;
 
+	meter_agent(agent->id, agent->type);
 	err = agent_room(op, agent, &max);
 	if (err || max <= 0)
 		return err;

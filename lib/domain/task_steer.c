@@ -206,7 +206,7 @@ enum err task_retry(struct op *op, const char *id, struct task **out)
 	err = settle(op, &c, "retried", out);
 	if (err)
 		return err;
-	task_posted(op, *out, "task.created");
+	task_posted(op, *out, "task.retrying");
 	return t->concurrency_key ? slot_heal(op, t->concurrency_key) : OK;
 }
 
@@ -242,7 +242,7 @@ enum err task_retry_dead(struct op *op, const struct strs *ids, struct task_filt
 		}
 		if (err)
 			break;
-		task_posted(op, row, "task.created");
+		task_posted(op, row, "task.retrying");
 		if (t->concurrency_key)
 			err = slot_heal(op, t->concurrency_key);
 		(*n)++;
