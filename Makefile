@@ -54,12 +54,13 @@ CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
 LOAD_SRC  := $(wildcard tests/bench/load/*.c)
+FUZZ_SRC  := $(wildcard tests/fuzz/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
 PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
-	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC))
+	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
 
 .PHONY: all programs tests test bench docs check-docs install clean
 .DELETE_ON_ERROR:
@@ -95,6 +96,10 @@ $(B)/tests/load: $(call objs,$(LOAD_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/obj/tests/bench/%.o $(B)/libmcp.a
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC)): $(B)/tests/%: $(B)/obj/tests/fuzz/%.o $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
