@@ -58,6 +58,8 @@ struct agent {
 
 /* The agent that is not deleted; ERR_NOT_FOUND. Liveness is filled from the bus when it is up. */
 enum err agent_load(struct op *op, const char *id, struct agent **out) MUST_CHECK;
+/* The same without liveness, which costs a round trip to Redis: for claims. */
+enum err agent_known(struct op *op, const char *id, struct agent **out) MUST_CHECK;
 /* Also a deleted one (tokens of it must be told apart). *out NULL: never was. Without liveness. */
 enum err agent_find(struct op *op, const char *id, struct agent **out) MUST_CHECK;
 enum err agent_from_record(struct op *op, const struct record *rec, struct agent **out) MUST_CHECK;

@@ -116,16 +116,22 @@ enum err agent_find(struct op *op, const char *id, struct agent **out)
 	return err || !rec ? err : agent_from_record(op, rec, out);
 }
 
-enum err agent_load(struct op *op, const char *id, struct agent **out)
+enum err agent_known(struct op *op, const char *id, struct agent **out)
 {
 	enum err err = agent_find(op, id, out);
 
-	if (err)
-		return err;
-	if (!*out || (*out)->deleted_at)
+	if (!err && (!*out || (*out)->deleted_at))
 		return error_public(op->err, ERR_NOT_FOUND, "There is no agent %s.", id);
-	agents_liveness(op, out, 1);
-	return OK;
+	return err;
+}
+
+enum err agent_load(struct op *op, const char *id, struct agent **out)
+{
+	enum err err = agent_known(op, id, out);
+
+	if (!err)
+		agents_liveness(op, out, 1);
+	return err;
 }
 
 /* What the agent said of itself counts as long as it is heard of. */

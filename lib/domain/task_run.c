@@ -11,7 +11,7 @@
 enum err task_claim(struct op *op, const char *agent_id, const struct claim_in *in, struct task ***out, int *n)
 {
 	struct agent *agent;
-	enum err err = agent_load(op, agent_id, &agent);
+	enum err err = agent_known(op, agent_id, &agent);
 
 	*n = 0;
 	*out = NULL;
