@@ -199,12 +199,15 @@ int sq_run(sqlite3_stmt *st)
 
 /* --- connections --------------------------------------------------------------------------------- */
 
+static int library_rc = SQLITE_ERROR;
+
 static void configure_library(void)
 {
 	/* Each connection has one user at a time, and nobody asks for memory statistics: no locks for either. */
 	sqlite3_config(SQLITE_CONFIG_MULTITHREAD);
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-	sqlite3_initialize();
+	if (sqlite3_initialize() == SQLITE_OK)
+		library_rc = sq_vfs_register();
 }
 
 /* Other processes' locks are held for a moment only; whoever waits looks again soon. */
@@ -242,7 +245,10 @@ enum err sq_conn_open(const char *path, enum sq_role role, int timeout_ms, struc
 	pthread_once(&once, configure_library);
 	*out = NULL;
 	c->deadline = mono_us() + timeout_ms * 1000LL;
-	rc = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	rc = library_rc;
+	if (rc == SQLITE_OK)
+		rc = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+				     role == SQ_WRITER ? sq_vfs() : NULL);
 	if (rc == SQLITE_OK) {
 		sqlite3_extended_result_codes(c->db, 1);
 		sqlite3_busy_handler(c->db, busy, c);

@@ -18,8 +18,9 @@
 
 #define GROUP_COST 512		/* rows a group changes, about; one large job may exceed it */
 #define GROUP_US 5000
-#define WAL_PAGES 2000		/* begin to copy the log into the file from this size on … */
-#define WAL_PAGES_MAX 20000	/* … and do not let it outgrow this: the writer itself copies */
+#define WAL_PAGES 4000		/* begin to copy the log into the file from this length on … */
+#define WAL_PAGES_LEFT 300	/* … until about this much is left to the writer */
+#define WAL_PAGES_MAX 20000	/* the writer does it all when the log has grown this long */
 
 struct sq_writer {
 	struct sqlite_store *s;
@@ -33,8 +34,10 @@ struct sq_writer {
 	int lock_fd;
 	/* of whoever is busy */
 	struct sq_group g;
-	int wal_pages;
+	int wal_pages, next_copy;
+	bool copying;			/* the thread was asked to copy, for this turn of the log */
 	/* the checkpointer */
+	atomic_bool copied;
 	pthread_t copier;
 	pthread_mutex_t copy_lock;
 	pthread_cond_t copy;
@@ -45,9 +48,26 @@ struct sq_writer {
 
 /*
  * Copying the log into the file goes on beside the writer, in a thread of its own. The log starts
- * over when all of it is copied and nobody reads from it, so the last part, which the writer keeps
- * adding to, is left to the writer itself.
+ * over from its beginning when all of it is copied and nobody reads from it. As the writer keeps
+ * adding to it, the thread copies what has come meanwhile until that is little, and leaves this last
+ * part to the writer. A log that starts over is not only short: its blocks are on the disk already,
+ * so that syncing it is cheaper.
  */
+static void copy_rounds(struct sq_conn *c)
+{
+	int all = 0, copied = 0;
+
+	for (int i = 0; i < 6; i++) {
+		int before = copied;
+
+		if (sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) != SQLITE_OK)
+			break;
+		/* A reader may keep us from going further. */
+		if (all - copied < WAL_PAGES_LEFT || copied == before)
+			break;
+	}
+}
+
 static void *copy_log(void *arg)
 {
 	struct sq_writer *w = arg;
@@ -61,11 +81,12 @@ static void *copy_log(void *arg)
 			break;
 		w->copy_wanted = false;
 		pthread_mutex_unlock(&w->copy_lock);
+		/* Where this fails, the writer does it when the log has grown too long. */
 		if (!c && sq_conn_open(w->s->path, SQ_CHECKPOINTER, w->s->timeout_ms, &c, NULL))
-			c = NULL;	/* the writer does it when the log has grown too long */
-		if (c && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) == SQLITE_IOERR) {
-			sq_conn_close(c);
 			c = NULL;
+		if (c) {
+			copy_rounds(c);
+			w->copied = true;
 		}
 		pthread_mutex_lock(&w->copy_lock);
 	}
@@ -84,15 +105,27 @@ static int count_pages(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
+/* After a group. */
 static void keep_log_short(struct sq_writer *w)
 {
-	if (w->wal_pages >= WAL_PAGES_MAX) {
-		sqlite3_wal_checkpoint_v2(w->g.c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	} else if (w->wal_pages >= WAL_PAGES) {
+	if (w->wal_pages < WAL_PAGES || !w->g.c || w->g.c->broken) {
+		w->copying = false;
+		w->next_copy = 0;
+		return;
+	}
+	if (!w->copying) {
+		w->copied = false;
+		w->copying = true;
 		pthread_mutex_lock(&w->copy_lock);
 		w->copy_wanted = true;
 		pthread_cond_signal(&w->copy);
 		pthread_mutex_unlock(&w->copy_lock);
+	} else if ((w->copied || w->wal_pages >= WAL_PAGES_MAX) && w->wal_pages >= w->next_copy) {
+		int all = 0, copied = 0;
+
+		sqlite3_wal_checkpoint_v2(w->g.c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
+		/* If it does not start over with the next group, a reader was in the way: try again later. */
+		w->next_copy = w->wal_pages + WAL_PAGES_LEFT;
 	}
 }
 
@@ -156,8 +189,12 @@ static enum err commit(struct sq_writer *w, struct error *e)
 		abandon(w);
 		return err;
 	}
-	int rc = sq_run(sq_st(w->g.c, SQ_COMMIT));
+	sqlite3_stmt *st = sq_st(w->g.c, SQ_COMMIT);
 
+	sq_wal_hold(w->g.c);
+	int rc = sq_run(st);
+
+	sq_wal_drop(w->g.c);
 	if (rc == SQLITE_DONE) {
 		sq_book_end(w->g.book, true);
 		return OK;

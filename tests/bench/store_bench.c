@@ -9,7 +9,7 @@
  * SQLite file under TMPDIR. -j prints JSON.
  */
 #include <pthread.h>
-#include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -253,24 +253,34 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void say(const char *name, int n_threads, int64_t done, int64_t us, int64_t *took, int calls)
+static int64_t cpu_us(void)
+{
+	struct rusage r;
+
+	getrusage(RUSAGE_SELF, &r);
+	return (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000LL + r.ru_utime.tv_usec + r.ru_stime.tv_usec;
+}
+
+static void say(const char *name, int n_threads, int64_t done, int64_t us, int64_t cpu, int64_t *took, int calls)
 {
 	qsort(took, (size_t)calls, sizeof(*took), by_value);
 	double rate = us ? (double)done * 1e6 / (double)us : 0;
 	double p50 = calls ? (double)took[calls / 2] / 1000 : 0, p99 = calls ? (double)took[calls * 99 / 100] / 1000 : 0;
 
 	if (json)
-		printf("%s{\"phase\":\"%s\",\"threads\":%d,\"done\":%lld,\"per_second\":%.0f,\"p50_ms\":%.3f,\"p99_ms\":%.3f}",
-		       first ? "[" : ",\n", name, n_threads, (long long)done, rate, p50, p99);
+		printf("%s{\"phase\":\"%s\",\"threads\":%d,\"done\":%lld,\"per_second\":%.0f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
+		       "\"cpu_us\":%.1f}", first ? "[" : ",\n", name, n_threads, (long long)done, rate, p50, p99,
+		       done ? (double)cpu / (double)done : 0);
 	else
-		printf("%-22s %3d threads %9.0f /s   p50 %7.3f ms   p99 %7.3f ms\n", name, n_threads, rate, p50, p99);
+		printf("%-22s %3d threads %9.0f /s   p50 %7.3f ms   p99 %7.3f ms   %6.1f us of CPU each\n", name, n_threads, rate,
+		       p50, p99, done ? (double)cpu / (double)done : 0);
 	first = false;
 	fflush(stdout);
 }
 
 static void phase(const char *name, void (*run)(struct worker *), int n_threads, int want)
 {
-	int64_t begun = mono_us(), done = 0;
+	int64_t begun = mono_us(), cpu = cpu_us(), done = 0;
 	int calls = 0;
 
 	for (int i = 0; i < n_threads; i++) {
@@ -289,6 +299,8 @@ static void phase(const char *name, void (*run)(struct worker *), int n_threads,
 		calls += workers[i].calls;
 	}
 	int64_t us = mono_us() - begun;
+
+	cpu = cpu_us() - cpu;
 	int64_t *all = xcalloc((size_t)calls, sizeof(*all));
 
 	calls = 0;
@@ -296,7 +308,7 @@ static void phase(const char *name, void (*run)(struct worker *), int n_threads,
 		memcpy(all + calls, workers[i].took, (size_t)workers[i].calls * sizeof(*all));
 		calls += workers[i].calls;
 	}
-	say(name, n_threads, done, us, all, calls);
+	say(name, n_threads, done, us, cpu, all, calls);
 	free(all);
 }
 
