@@ -212,7 +212,8 @@ static void probe(struct sched *s, int64_t now)
 		struct target *t = &s->watch->targets[i];
 		int64_t last = t->heard_ms > t->asked_ms ? t->heard_ms : t->asked_ms;
 
-		if (now - last < every)
+		/* A tick early rather than a tick late: the interval may be as short as what makes it silent. */
+		if (now - last < every - TICK_MS / 2)
 			continue;
 		t->asked_ms = now;
 		sender_probe(s, t->id, t->url);
@@ -225,10 +226,10 @@ enum err agents_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 	bool warm = false;
 	enum err err = OK;
 
-	if (!s->watch->scanned_us || since_ms >= SCAN_MS || why & (WAKE_LED | WAKE_AGENTS))
-		err = scan(s, op);
 	if (why & WAKE_BUS || bus_is_warm(op->app->bus, &warm) || !warm)
 		watch_quiet(s);
+	if (!s->watch->scanned_us || since_ms >= SCAN_MS || why & (WAKE_LED | WAKE_AGENTS))
+		err = scan(s, op);
 	if (err)
 		return err;
 	probe(s, op->now);

@@ -9,8 +9,8 @@
 
 #define PROBE_TIMEOUT_MS	5000
 #define WEBHOOK_TIMEOUT_MS	10000
-#define PUSH_SPARE_MS		500	/* the call ends before the lease does */
-#define PUSH_LEAST_MS		1000
+#define PUSH_SPARE_MS		500	/* the call ends so much before the lease does, at most a quarter of it */
+#define PUSH_LEAST_MS		250
 #define SMALL_ANSWER		65536
 
 /* --- where it may go --------------------------------------------------------------------------------------- */
@@ -85,7 +85,8 @@ static enum err start_push(struct sender *x, struct op *op, struct call *c, net_
 	c->pointless = !t || t->fence != c->fence || t->status != TASK_ASSIGNED || strcmp(t->agent_id, c->agent_id) != 0;
 	if (c->pointless)
 		return OK;
-	int64_t left = t->lease_expires_at - op->now - PUSH_SPARE_MS;
+	int64_t spare = op->app->cfg->assignment_timeout * 250;
+	int64_t left = t->lease_expires_at - op->now - (spare < PUSH_SPARE_MS ? spare : PUSH_SPARE_MS);
 
 	buf_init(&b);
 	jw_init(&w, &b);

@@ -41,6 +41,7 @@ struct sched {
 	struct bus_listen *listen;
 	_Atomic bool bus_was_down;	/* set and read on the listener's thread */
 	char deps_after[ID_TEXT];	/* where the walk over waiting tasks goes on */
+	int64_t deps_ms;		/* between two walks */
 	struct watch *watch;
 	struct fleet *fleet;
 	struct sender *sender;

@@ -8,7 +8,8 @@
 #define ROUNDS 16		/* batches of one kind in one run: then the others have their turn */
 #define LOOK_MS_MAX 1000
 #define LOOK_MS_ALONE 250	/* while Redis is away nobody wakes us */
-#define DEPS_MS 200		/* between walks over waiting tasks */
+#define DEPS_MS 25		/* between walks over waiting tasks while they move … */
+#define DEPS_MS_MAX 200		/* … and while they do not */
 #define DEPS_SHARE 10		/* a walk takes at most this part of the time */
 
 struct due {
@@ -66,32 +67,38 @@ enum err timers_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 
 /* --- dependencies --------------------------------------------------------------------------------------- */
 
+struct waiters {
+	struct task **tasks;
+	_Atomic int moved;
+};
+
 static enum err check_one(struct op *op, void *arg, int i)
 {
-	struct task **tasks = arg;
+	struct waiters *w = arg;
 	bool moved;
+	enum err err = task_check_dependencies(op, w->tasks[i], &moved);
 
-	return task_check_dependencies(op, tasks[i], &moved);
+	w->moved += moved;
+	return err;
 }
 
 enum err dependencies_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 {
 	int64_t begun = mono_us();
+	struct waiters w = { 0 };
 	int seen = 0;
 
-	(void)why;
 	for (int round = 0; round < ROUNDS && leads(s); round++) {
-		struct task **tasks;
 		int n;
 		enum err err = store_tasks_dep_waiters(op->app->store, *s->deps_after ? s->deps_after : NULL, BATCH, op->arena,
-						       &tasks, &n, op->err);
+						       &w.tasks, &n, op->err);
 
 		/* One bad row must not hold up those behind it: the walk goes on from here next time. */
 		s->deps_after[0] = '\0';
 		if (!err && n == BATCH)
-			memcpy(s->deps_after, tasks[n - 1]->id, ID_TEXT);
+			memcpy(s->deps_after, w.tasks[n - 1]->id, ID_TEXT);
 		if (!err)
-			err = crew_each(s->crew, op, n, check_one, tasks, NULL);
+			err = crew_each(s->crew, op, n, check_one, &w, NULL);
 		if (err)
 			return err;
 		seen += n;
@@ -100,6 +107,10 @@ enum err dependencies_run(struct sched *s, struct op *op, unsigned why, int64_t 
 	}
 	int64_t rest = (mono_us() - begun) / 1000 * DEPS_SHARE;
 
-	*next = !seen ? LOOK_MS_MAX : rest > DEPS_MS ? rest : DEPS_MS;
+	if (w.moved || why)
+		s->deps_ms = DEPS_MS;
+	else
+		s->deps_ms = 2 * s->deps_ms < DEPS_MS_MAX ? 2 * s->deps_ms : DEPS_MS_MAX;
+	*next = !seen ? LOOK_MS_MAX : rest > s->deps_ms ? rest : s->deps_ms;
 	return OK;
 }
