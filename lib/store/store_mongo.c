@@ -6,6 +6,7 @@
 #include "../base/log.h"
 
 #define DEFAULT_TIMEOUT_MS 5000
+#define WIRE_VERSION_5_0 13
 
 enum err mg_error(struct error *e, enum err code, const char *fmt, ...)
 {
@@ -203,6 +204,7 @@ static void driver_start(void)
 struct hello {
 	bool answered;
 	bool member;		/* of a replica set, or a mongos of a sharded cluster */
+	bool old;
 	char message[256];
 };
 
@@ -215,10 +217,12 @@ static struct hello say_hello(mongoc_client_t *c)
 
 	BSON_APPEND_INT32(&cmd, "hello", 1);
 	h.answered = mongoc_client_command_simple(c, "admin", &cmd, any, &reply, &be);
-	if (h.answered)
+	if (h.answered) {
+		h.old = mg_doc_int(&reply, "maxWireVersion") < WIRE_VERSION_5_0;
 		h.member = bson_has_field(&reply, "setName") || !strcmp(mg_doc_str(&reply, "msg"), "isdbgrid");
-	else if (snprintf(h.message, sizeof(h.message), "%s", be.message) < 0)
+	} else if (snprintf(h.message, sizeof(h.message), "%s", be.message) < 0) {
 		h.message[0] = '\0';
+	}
 	bson_destroy(&reply);
 	bson_destroy(&cmd);
 	mongoc_read_prefs_destroy(any);
@@ -264,6 +268,8 @@ static enum err check_server(struct mongo_store *s, const mongoc_uri_t *uri, str
 	struct hello h = say_hello(c);
 
 	mg_client_back(s, c);
+	if (h.answered && h.old)
+		return error_public(e, ERR_VALIDATION, "MongoDB at %s is too old: 5.0 or newer is needed.", where);
 	if (h.answered && h.member)
 		return OK;
 	struct hello direct = h.answered ? h : hello_direct(uri, s->timeout_ms < 2000 ? s->timeout_ms : 2000);

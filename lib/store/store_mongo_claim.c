@@ -69,7 +69,7 @@ static void claimable(bson_t *filter)
 	BSON_APPEND_UTF8(filter, "hold", mg_hold_names[HOLD_NONE]);
 }
 
-/* Take the ids as they are, or look up which of them may be taken. */
+/* Which of the ids may be taken. */
 static enum err lookup_ids(struct mg_batch *b, struct mg_claim *m, struct error *e)
 {
 	const char **ids = arena_alloc(&b->scratch, sizeof(*ids) * (size_t)m->n_ids);
@@ -77,13 +77,8 @@ static enum err lookup_ids(struct mg_batch *b, struct mg_claim *m, struct error 
 	struct mg_cursor c;
 	const bson_t *doc;
 
-	for (int i = 0; i < m->n_ids; i++) {
+	for (int i = 0; i < m->n_ids; i++)
 		ids[i] = m->ids[i];
-		if (!m->c->fits && m->n_ids <= m->c->max)
-			mg_list_add(&m->candidates, &b->scratch, candidate_new(&b->scratch, m->ids[i], 0));
-	}
-	if (m->candidates.n)
-		return OK;
 	mg_ids(&filter, "_id", ids, m->n_ids);
 	claimable(&filter);
 	BSON_APPEND_DOCUMENT_BEGIN(&opts, "projection", &sub);
@@ -307,15 +302,19 @@ static void pick(struct mg_batch *b, struct mg_batch *changes, struct mg_job **o
 }
 
 /* The row is ours unless somebody has taken the task away again in between. */
+static bool ours(const struct mg_claim *m, const struct task *row)
+{
+	return row && row->status == TASK_RUNNING && !strcmp(row->agent_id, m->c->agent_id);
+}
+
 static void collect(struct mg_batch *changes, struct mg_job **of)
 {
 	for (int i = 0; i < changes->n; i++) {
 		struct mg_job *j = changes->jobs[i];
 		struct mg_claim *m = of[i]->claim;
-		struct task *row = j->op->row;
 
-		if (!j->err && row && row->status == TASK_RUNNING && !strcmp(row->agent_id, m->c->agent_id)) {
-			m->out[m->n++] = row;
+		if (!j->err && ours(m, j->op->row)) {
+			m->out[m->n++] = j->op->row;
 		} else {
 			m->lost = true;
 			if (j->err && j->err != ERR_CONFLICT)
@@ -392,6 +391,39 @@ void mg_run_claims(struct mg_batch *b)
 	}
 }
 
+/* Ids that need no search are changes like any other, and ride with those. */
+static enum err claim_as_changes(struct mongo_store *s, struct mg_claim *m, struct arena *a, struct error *e)
+{
+	struct mg_job *jobs = arena_calloc(a, (size_t)m->n_ids, sizeof(*jobs));
+	struct mg_job **order = arena_calloc(a, (size_t)m->n_ids, sizeof(*order));
+	struct store_op *ops = arena_calloc(a, (size_t)m->n_ids, sizeof(*ops));
+	struct task_change *c = arena_calloc(a, (size_t)m->n_ids, sizeof(*c));
+	enum err err = OK;
+
+	for (int i = 0; i < m->n_ids; i++) {
+		claim_change(&c[i], m->c, m->ids[i]);
+		ops[i] = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = &c[i], .want_row = true };
+		order[i] = &jobs[i];
+		if (mg_job_init(&jobs[i], &ops[i], a, e))
+			err = ERR_INTERNAL;
+	}
+	if (!err)
+		mg_submit(s, order, m->n_ids);
+	for (int i = 0; i < m->n_ids; i++) {
+		struct mg_job *j = &jobs[i];
+
+		if (!err && !j->err && ours(m, j->op->row))
+			m->out[m->n++] = j->op->row;
+		mg_job_release(j);
+	}
+	for (int i = 0; !err && !m->n && i < m->n_ids; i++)
+		if (jobs[i].err && jobs[i].err != ERR_CONFLICT)
+			err = mg_error(e, jobs[i].err, "%s", jobs[i].detail);
+	if (m->n > 1)
+		qsort(m->out, (size_t)m->n, sizeof(*m->out), rows_by_order);
+	return err;
+}
+
 enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, const struct claim *c,
 		     struct arena *a, struct task **out, int *n, struct error *e)
 {
@@ -399,6 +431,12 @@ enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, 
 	struct mg_job j = { .queue = MGQ_CLAIM, .arena = a, .claim = &m, .bytes = 4096 };
 	struct mg_job *one = &j;
 
+	if (ids && !c->fits && n_ids <= c->max) {
+		enum err err = claim_as_changes(mg_of(base), &m, a, e);
+
+		*n = m.n;
+		return err;
+	}
 	mg_submit(mg_of(base), &one, 1);
 	*n = m.n;
 	return j.err ? mg_error(e, j.err, "%s", j.detail) : OK;

@@ -15,11 +15,14 @@
  * Grouping (store_mongo_queue.c). mongod does 1,700 single durable writes a second for one client and a
  * hundred times that in bulks. So single-op units of all threads go into queues, one per
  * collection and kind, and a few committer threads each take all of one queue and write it as one
- * unordered bulk. A bulk update tells only how many of its ops matched; which ones did is found by a
+ * unordered bulk. A bulk update tells only how many documents it changed; which ones is found by a
  * token: each update pushes its own random number onto the array `w` of the document (the last MG_TOKENS
  * are kept), and one find by _id with the same session reads the documents back. That find also serves
- * the rows that callers want, and tells why an op was refused. When all matched and nobody wants a
+ * the rows that callers want, and tells why an op was refused. When all were made and nobody wants a
  * row, it is left out. A group of one is a findAndModify: one round trip.
+ *
+ * Changes of many tasks are one update statement (store_mongo_update.c), since mongod spends more on a
+ * statement than on the change itself.
  *
  * Units of several ops are transactions, run by the calling thread (store_mongo_txn.c).
  *
@@ -214,6 +217,7 @@ void mg_batch_clear(struct mg_batch *b);
 /* False when it holds a job for the same key already. */
 bool mg_batch_add(struct mg_batch *b, struct mg_job *j) MUST_CHECK;
 struct mg_job *mg_batch_find(struct mg_batch *b, const char *key);
+void mg_job_row(struct mg_job *j, const bson_t *doc);	/* the row for its op */
 void mg_job_fail(struct mg_job *j, enum err err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void mg_fail_all(struct mg_batch *b, enum err err, const char *message);
 
@@ -240,6 +244,12 @@ enum err mg_unit_txn(struct mongo_store *s, struct store_unit *u, struct mg_plan
 
 /* Do the batch's jobs, which are all of one queue, and set err and op->result of each. */
 void mg_run(struct mg_batch *b);
+/*
+ * Send the batch's task changes as few statements (store_mongo_update.c). modified: how many documents were
+ * changed by the last try; partly: a document was refused, and what became of the others is not known. An error
+ * has been given to all jobs.
+ */
+enum err mg_update_many(struct mg_batch *b, int64_t *modified, bool *partly) MUST_CHECK;
 void mg_run_inserts(struct mg_batch *b);
 void mg_run_changes(struct mg_batch *b);
 void mg_run_recs(struct mg_batch *b);

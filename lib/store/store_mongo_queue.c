@@ -19,6 +19,7 @@
 struct mg_wait {
 	pthread_cond_t done;
 	int left;		/* jobs without an outcome */
+	pthread_mutex_t arena;	/* of the caller: its jobs may be in two bulks at once */
 };
 
 struct line {
@@ -47,6 +48,15 @@ void mg_job_fail(struct mg_job *j, enum err err, const char *fmt, ...)
 	if (vsnprintf(j->detail, sizeof(j->detail), fmt, ap) < 0)
 		j->detail[0] = '\0';
 	va_end(ap);
+}
+
+void mg_job_row(struct mg_job *j, const bson_t *doc)
+{
+	if (j->wait)
+		pthread_mutex_lock(&j->wait->arena);
+	j->op->row = mg_task_decode(doc, j->arena);
+	if (j->wait)
+		pthread_mutex_unlock(&j->wait->arena);
 }
 
 void mg_fail_all(struct mg_batch *b, enum err err, const char *message)
@@ -230,7 +240,7 @@ static void withdraw(struct mg_queue *q, struct mg_wait *w)
 void mg_submit(struct mongo_store *s, struct mg_job *const *jobs, int n)
 {
 	struct mg_queue *q = s->queue;
-	struct mg_wait w = { .left = n };
+	struct mg_wait w = { .left = n, .arena = PTHREAD_MUTEX_INITIALIZER };
 	struct timespec until;
 	pthread_condattr_t mono;
 	bool patient = false;
@@ -271,6 +281,7 @@ void mg_submit(struct mongo_store *s, struct mg_job *const *jobs, int n)
 	}
 	pthread_mutex_unlock(&q->lock);
 	pthread_cond_destroy(&w.done);
+	pthread_mutex_destroy(&w.arena);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------- */

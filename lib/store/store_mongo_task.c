@@ -69,7 +69,7 @@ static void take_doc(struct mg_batch *b, const bson_t *doc, bool all)
 	else
 		refused(j, SOP_REFUSED);
 	if (j->op->want_row)
-		j->op->row = mg_task_decode(doc, j->arena);
+		mg_job_row(j, doc);
 }
 
 /*
@@ -91,7 +91,7 @@ static void read_back(struct mg_batch *b, bool all)
 	for (int i = 0; i < b->n; i++) {
 		struct mg_job *j = b->jobs[i];
 
-		if (j->err || (all && !j->op->want_row && !j->op->change->tally))
+		if (j->err || j->seen || (all && !j->op->want_row && !j->op->change->tally))
 			continue;
 		rows |= j->op->want_row;
 		whole |= j->op->want_row && !j->brief;
@@ -132,37 +132,57 @@ static void read_back(struct mg_batch *b, bool all)
 }
 
 /* A group of one: the answer has the row. Only a refusal needs a second look. */
-static void change_one(struct mg_batch *b)
+static void change_one(struct mg_batch *b, struct mg_job *j)
 {
-	struct mg_job *j = b->jobs[0];
 	bson_t fields = BSON_INITIALIZER, doc;
 
 	lean(&fields);
-	if (!mg_modify(b, "tasks", j, MONGOC_FIND_AND_MODIFY_RETURN_NEW, j->op->want_row ? NULL : &fields, &doc)) {
-		if (bson_empty(&doc)) {
-			read_back(b, false);
-		} else {
-			accepted(b, j, &doc);
-			if (j->op->want_row)
-				j->op->row = mg_task_decode(&doc, j->arena);
-		}
+	if (!mg_modify(b, "tasks", j, MONGOC_FIND_AND_MODIFY_RETURN_NEW, j->op->want_row ? NULL : &fields, &doc) &&
+	    !bson_empty(&doc)) {
+		j->seen = true;
+		accepted(b, j, &doc);
+		if (j->op->want_row)
+			mg_job_row(j, &doc);
 	}
 	bson_destroy(&doc);
 	bson_destroy(&fields);
 }
 
+/*
+ * The server gave up in the middle of a statement, because of one document that it refused; which ones were
+ * changed before is not known. Each is tried alone, unless it has been done.
+ */
+static void change_each(struct mg_batch *b)
+{
+	for (int i = 0; i < b->n; i++) {
+		struct mg_job *j = b->jobs[i];
+		bson_t guard;
+
+		BSON_APPEND_DOCUMENT_BEGIN(&j->doc, "w", &guard);
+		BSON_APPEND_INT64(&guard, "$ne", j->token);
+		bson_append_document_end(&j->doc, &guard);
+		change_one(b, j);
+		if (j->err == ERR_UNAVAILABLE)
+			j->err = ERR_UNCERTAIN;
+	}
+}
+
 void mg_run_changes(struct mg_batch *b)
 {
-	struct mg_bulk k;
+	int64_t modified = 0;
+	bool partly = false;
+	enum err err = OK;
 
 	if (b->n == 1) {
-		change_one(b);
+		change_one(b, b->jobs[0]);
+		if (!b->jobs[0]->err && !b->jobs[0]->seen)
+			read_back(b, false);
 		return;
 	}
-	mg_bulk_start(&k, b, "tasks");
-	for (int i = 0; i < b->n; i++)
-		mg_bulk_update(&k, b->jobs[i], false);
-	mg_bulk_end(&k);
-	if (k.good)
-		read_back(b, k.matched == k.good);
+	/* In a transaction a refused document undoes all; the caller learns of one. */
+	err = mg_update_many(b, &modified, &partly);
+	if (!err && partly && !b->in_txn)
+		change_each(b);
+	if (!err)
+		read_back(b, !partly && modified == b->n);
 }
