@@ -34,20 +34,45 @@ static const char *name_list(struct arena *a, const char *const *names)
 	return list;
 }
 
-/* http(s)://host… without credentials, spaces or control characters */
+/* The host and port of a URL: a name, an IPv4 address or an IPv6 one in brackets. Returns what follows, or NULL. */
+static const char *after_authority(const char *host)
+{
+	const char *p = host;
+	long port = 0;
+
+	if (*p == '[') {
+		size_t n = strspn(p + 1, "0123456789abcdefABCDEF:.");
+
+		if (n < 2 || p[n + 1] != ']')
+			return NULL;
+		p += n + 2;
+	} else {
+		p += strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+		if (p == host)
+			return NULL;
+	}
+	if (*p == ':') {
+		size_t n = strspn(++p, "0123456789");
+
+		if (n == 0 || n > 5 || *p == '0')
+			return NULL;
+		port = strtol(p, NULL, 10);
+		p += n;
+	}
+	return port <= 65535 && (!*p || strchr("/?#", *p)) ? p : NULL;
+}
+
+/* http(s)://host… without credentials, spaces or control characters; URL_PATTERN says the same */
 static bool url_valid(const char *s)
 {
 	const char *host = strncmp(s, "http://", 7) == 0 ? s + 7 : strncmp(s, "https://", 8) == 0 ? s + 8 : NULL;
+	const char *rest = host ? after_authority(host) : NULL;
 
-	if (!host || !*host || *host == '/' || *host == ':' || *host == '?' || *host == '#')
-		return false;
-	if (memchr(host, '@', strcspn(host, "/?#")))
-		return false;
-	for (const char *p = s; *p; p++) {
+	for (const char *p = rest; p && *p; p++) {
 		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || strchr("<>\"{}|\\^`", *p))
 			return false;
 	}
-	return true;
+	return rest != NULL;
 }
 
 static bool email_valid(const char *s)
@@ -515,6 +540,8 @@ static void write_names(const struct field *f, struct jw *w)
 	jw_end_arr(w);
 }
 
+#define PORT_PATTERN "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+#define URL_PATTERN "^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]{2,}\\])(:" PORT_PATTERN ")?([/?#][!#-;=?-\\[\\]_a-z~]*)?$"
 #define SLUG_PATTERN "^[a-z0-9][a-z0-9._:/-]*$"
 
 static void write_string(const struct field *f, struct jw *w)
@@ -531,7 +558,7 @@ static void write_string(const struct field *f, struct jw *w)
 		break;
 	case F_URL:
 		jw_kstr(w, "format", "uri");
-		jw_kstr(w, "pattern", "^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$");
+		jw_kstr(w, "pattern", URL_PATTERN);
 		jw_kint(w, "maxLength", LIMIT_URL);
 		break;
 	case F_EMAIL:

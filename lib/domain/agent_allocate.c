@@ -19,7 +19,7 @@ const struct schema allocate_schema = {
 };
 
 /* Bytes from a JSON number or text with a unit (kB, MiB, GB …); false when it is neither. */
-static bool memory_bytes(const struct jv *v, double *out)
+static bool memory_bytes(struct arena *a, const struct jv *v, double *out)
 {
 	static const struct {
 		const char *unit;
@@ -27,15 +27,20 @@ static bool memory_bytes(const struct jv *v, double *out)
 	} units[] = { { "", 1 }, { "B", 1 }, { "K", 1e3 }, { "KB", 1e3 }, { "KiB", 1024 }, { "M", 1e6 }, { "MB", 1e6 },
 		      { "MiB", 1048576 }, { "G", 1e9 }, { "GB", 1e9 }, { "GiB", 1073741824 }, { "T", 1e12 }, { "TB", 1e12 },
 		      { "TiB", 1099511627776.0 } };
-	char *unit;
+	char *end;
 
 	if (jv_double(v, out))
 		return *out >= 0;
 	if (!v || v->type != J_STRING || v->str_len > 32)
 		return false;
-	*out = strtod(v->str, &unit);
-	if (unit == v->str || !isfinite(*out) || *out < 0)
+	/* strtod would also take a sign, hexadecimal digits, an infinity. */
+	size_t digits = strspn(v->str, "0123456789.");
+
+	*out = strtod(arena_strndup(a, v->str, digits), &end);
+	if (!digits || *end || !isfinite(*out))
 		return false;
+	const char *unit = v->str + digits;
+
 	while (*unit == ' ')
 		unit++;
 	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
@@ -71,12 +76,12 @@ static enum err edit_allocate(struct op *op, struct agent *a, void *arg)
 	double memory = jv_double_or(old, "memory", 0);
 	int64_t slots = schema_has(&allocate_schema, in, "slots") ? in->slots : jv_int_or(old, "slots", 0);
 
-	if (in->memory && !memory_bytes(parsed(op, arena_printf(op->arena, "%s", in->memory)), &memory))
+	if (in->memory && !memory_bytes(op->arena, parsed(op, arena_printf(op->arena, "%s", in->memory)), &memory))
 		return error_field(op->err, "$.memory", "bad_value", "must be a number of bytes or text such as \"8GB\"");
 	if (cpu > 0 && cpu > (total = jv_double_or(have, "cpu", 0)))
 		return over(op, "cpu", cpu, total);
 	total = 0;
-	if (memory > 0 && (!memory_bytes(jv_get(have, "memory"), &total) || memory > total))
+	if (memory > 0 && (!memory_bytes(op->arena, jv_get(have, "memory"), &total) || memory > total))
 		return over(op, "memory", memory, total);
 	if (slots > 0 && slots > a->slots)
 		return over(op, "slots", (double)slots, (double)a->slots);

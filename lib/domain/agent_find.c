@@ -280,6 +280,11 @@ static void anomaly(struct jw *w, const char *code, const char *message)
 	jw_end_obj(w);
 }
 
+static double percent(double share)
+{
+	return round(share * 10000) / 100;
+}
+
 enum err agent_health_json(struct op *op, const char *id, struct jw *w)
 {
 	static const char *const health[] = { "healthy", "degraded", "unhealthy" };
@@ -301,8 +306,8 @@ enum err agent_health_json(struct op *op, const char *id, struct jw *w)
 	jw_kstr(w, "agent_id", id);
 	jw_kstr(w, "status", agent_status_names[a->status]);
 	jw_kstr(w, "overall_health", health[level]);
-	jw_kdouble(w, "performance_score", 100 * agent_fitness(a->load, day.success_rate, day.avg_ms));
-	jw_kdouble(w, "availability", 100 * availability(op, a, 24LL * HOUR_MS));
+	jw_kdouble(w, "performance_score", percent(agent_fitness(a->load, day.success_rate, day.avg_ms)));
+	jw_kdouble(w, "availability", percent(availability(op, a, 24LL * HOUR_MS)));
 	jw_ktime(w, "last_health_check", a->last_heartbeat);
 	jw_key(w, "anomalies");
 	jw_arr(w);
