@@ -204,12 +204,15 @@ void sq_count_move(struct sq_counts *n, const struct task *before, const struct 
 void sq_count_attempt(struct sq_counts *n, const struct task *row, const struct task_change *c);
 enum err sq_counts_write(struct sq_counts *n, struct sq_conn *c, struct error *e) MUST_CHECK;
 
-/* Lanes (store_sqlite_claim.c). */
+/* Lanes (store_sqlite_book.c). */
 struct sq_book *sq_book_new(void);
 void sq_book_free(struct sq_book *b);
 void sq_book_end(struct sq_book *b, bool committed);	/* the transaction ended */
 void sq_book_undo(struct sq_book *b);			/* a unit was undone */
+/* A task of that lane is about to be inserted: make the lane known. */
 enum err sq_book_lane(struct sq_group *g, int64_t lane, const char *sig, struct error *e) MUST_CHECK;
+/* As sq_count_move(). */
+void sq_book_move(struct sq_book *b, const char *id, const struct task *before, const struct task *after);
 
 /* Changing tasks (store_sqlite_task.c). */
 enum sq_row_want { SQ_ROW_NONE, SQ_ROW_BRIEF, SQ_ROW_ALL };

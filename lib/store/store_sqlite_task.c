@@ -101,9 +101,14 @@ enum err sq_task_insert(struct sq_group *g, const struct task *t, enum store_op_
 			rc = put_part(g->c, t->id, i, value[i]);
 	if (rc != SQLITE_DONE)
 		return sq_fail(g->c, e, rc, "insert task");
+	enum err err = sq_book_lane(g, t->lane, t->lane_sig, e);
+
+	if (err)
+		return err;
 	sq_count_move(g->counts, NULL, t);
+	sq_book_move(g->book, t->id, NULL, t);
 	*res = SOP_DONE;
-	return sq_book_lane(g, t->lane, t->lane_sig, e);
+	return OK;
 }
 
 /* --- UPDATE by field mask ------------------------------------------------------------------------- */
@@ -381,6 +386,7 @@ enum err sq_task_change(struct sq_group *g, const struct task_change *c, enum sq
 	if (want != SQ_ROW_NONE)
 		own_strings(t, c->fields, a);
 	sq_count_move(g->counts, &before, t);
+	sq_book_move(g->book, c->id, &before, t);
 	sq_count_attempt(g->counts, &before, c);
 	*res = SOP_DONE;
 	return OK;

@@ -162,6 +162,8 @@ static enum err begin(struct sq_writer *w, bool lazy, struct error *e)
 		if (err)
 			return err;
 		sqlite3_wal_hook(w->g.c->db, count_pages, w);
+		/* What is remembered was known through the old connection. */
+		sq_book_end(w->g.book, false);
 	}
 	w->g.c->deadline = mono_us() + w->s->timeout_ms * 1000LL;
 	/* Without the fsync a commit still survives the death of every process, only not a power cut. */
