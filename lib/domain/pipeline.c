@@ -21,7 +21,7 @@ static const struct field stage_fields[] = {
 	{ "validation", F_JSON_OBJ, .offset = offsetof(struct stage_in, validation), .max = LIMIT_METADATA,
 	  .help = "JSON Schema (subset) each result must meet." },
 	{ "depends_on", F_JSON, .offset = offsetof(struct stage_in, depends_on), .max = 64,
-	  .help = "Stage numbers, 1 to 6; by default the stage before." },
+	  .help = "Stage numbers, 1 to 6; by default the stage before, [] for none." },
 };
 static SCHEMA(stage_schema, struct stage_in, "Stage", stage_fields, "A stage of a pipeline.");
 
@@ -93,7 +93,6 @@ static void read_graph(struct op *op, const struct pipeline_in *in, struct pipel
 	const struct stage_in *stages = in->stages.v;
 	const struct edge_in *edges = in->dependencies.v;
 	uint32_t by_edge[LIMIT_STAGES + 1] = { 0 };
-	bool any = false;
 
 	for (int i = 0; i < in->dependencies.n; i++) {
 		if (edges[i].from >= p->n_stages || edges[i].to >= p->n_stages || edges[i].from == edges[i].to)
@@ -107,7 +106,6 @@ static void read_graph(struct op *op, const struct pipeline_in *in, struct pipel
 
 		if (!stages[s - 1].depends_on)
 			continue;
-		any = true;
 		p->stages[s].deps = read_depends(op, stages[s - 1].depends_on, s, p->n_stages, path);
 		if (in->dependencies.v && p->stages[s].deps != by_edge[s])
 			error_field(op->err, path, "conflict", "differs from dependencies; give one of the two forms");
@@ -115,7 +113,7 @@ static void read_graph(struct op *op, const struct pipeline_in *in, struct pipel
 	for (int s = 1; s <= p->n_stages; s++) {
 		if (in->dependencies.v)
 			p->stages[s].deps = by_edge[s];
-		else if (!any && s > 1)
+		else if (!stages[s - 1].depends_on && s > 1)
 			p->stages[s].deps = 1u << (s - 1);
 	}
 	if (!op->err->n_fields && has_cycle(p))
