@@ -303,7 +303,7 @@ static bool configure(mongoc_uri_t *uri, const struct mongo_store *s, int reader
 	/* Past wtimeout and maxTimeMS, so that the server's own answer comes first. */
 	good &= mongoc_uri_set_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, s->timeout_ms + 2000);
 	good &= mongoc_uri_set_option_as_int32(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, s->timeout_ms);
-	good &= mongoc_uri_set_option_as_int32(uri, MONGOC_URI_MAXPOOLSIZE, readers + MG_COMMITTERS + 2);
+	good &= mongoc_uri_set_option_as_int32(uri, MONGOC_URI_MAXPOOLSIZE, readers + MG_COMMITTERS + 3);
 	/* Find the other members by itself, as every newer driver does. */
 	if (!bson_has_field(given, MONGOC_URI_DIRECTCONNECTION) && !mongoc_uri_get_replica_set(uri))
 		good &= mongoc_uri_set_option_as_bool(uri, MONGOC_URI_DIRECTCONNECTION, false);
@@ -321,12 +321,17 @@ static enum err start(struct mongo_store *s, const mongoc_uri_t *uri, struct err
 	if (!s->pool)
 		return error_public(e, ERR_VALIDATION, "STORE_URI: %.200s", be.message);
 	mongoc_client_pool_set_error_api(s->pool, MONGOC_ERROR_API_VERSION_2);
-	mongoc_client_pool_set_appname(s->pool, "mcp");
+	const char *name = mongoc_uri_get_appname(uri);
+
+	s->appname = xstrdup(name ? name : "mcp");
+	if (!name)
+		mongoc_client_pool_set_appname(s->pool, s->appname);
 	err = check_server(s, uri, e);
 	if (!err)
 		err = mg_schema(s, e);
 	if (!err) {
 		s->tallies = mg_tallies_new(s);
+		s->orphans = mg_orphans_new(s);
 		err = mg_queue_new(s, &s->queue, e);
 	}
 	return err;
@@ -338,10 +343,12 @@ static void mongo_close(struct store *base)
 
 	mg_queue_free(s->queue);
 	mg_tallies_free(s->tallies);
+	mg_orphans_free(s->orphans);
 	if (s->pool)
 		mongoc_client_pool_destroy(s->pool);
 	pthread_mutex_destroy(&s->depth.lock);
 	free(s->db);
+	free(s->appname);
 	free(s);
 }
 

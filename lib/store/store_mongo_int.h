@@ -47,14 +47,17 @@
 
 struct mg_queue;
 struct mg_tallies;
+struct mg_orphans;
 
 struct mongo_store {
 	struct store base;	/* first */
 	mongoc_client_pool_t *pool;
 	char *db;
+	char *appname;
 	int timeout_ms;
 	struct mg_queue *queue;
 	struct mg_tallies *tallies;
+	struct mg_orphans *orphans;
 	struct {
 		pthread_mutex_t lock;
 		struct queue_depth value;
@@ -311,6 +314,11 @@ struct mg_tallies *mg_tallies_new(struct mongo_store *s);
 void mg_tallies_free(struct mg_tallies *t);	/* writes what is left */
 /* Count the end of an attempt that the job's change made. */
 void mg_tally(struct mongo_store *s, const struct mg_job *j);
+
+/* --- abandoned transactions (store_mongo_orphan.c) ----------------------------------------------------- */
+
+struct mg_orphans *mg_orphans_new(struct mongo_store *s);
+void mg_orphans_free(struct mg_orphans *o);
 
 /* --- operations --------------------------------------------------------------------------------------- */
 
