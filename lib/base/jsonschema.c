@@ -255,8 +255,9 @@ static const struct keyword {
 	K("exclusiveMaximum", read_bound, below), K("multipleOf", read_unit, multiple),
 	K("minLength", read_count, min_length), K("maxLength", read_count, max_length),
 	K("pattern", read_pattern, pattern),
-	{ "title", read_text, WHOLE_NODE }, { "description", read_text, WHOLE_NODE }, { "$schema", read_text, WHOLE_NODE },
-	{ "default", read_anything, WHOLE_NODE }, { "examples", read_anything, WHOLE_NODE },
+	{ "title", read_text, WHOLE_NODE }, { "description", read_text, WHOLE_NODE },
+	{ "$schema", read_text, WHOLE_NODE }, { "default", read_anything, WHOLE_NODE },
+	{ "examples", read_anything, WHOLE_NODE },
 };
 
 static const struct keyword *find_keyword(const char *name)

@@ -36,18 +36,8 @@ static _Noreturn void broken(const char *what, const char *file, int line)
 
 #ifndef FUZZ_LIBFUZZER
 
-/* Sanitizers end the program by a signal, so that show_input() can tell which input it was. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void)
-{
-	return "abort_on_error=1";
-}
-
-const char *__ubsan_default_options(void);
-const char *__ubsan_default_options(void)
-{
-	return "abort_on_error=1:print_stacktrace=1";
-}
+/* Sanitizers have it; called when one ends the program. */
+void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static struct {
 	char text[INPUT_MAX];
@@ -55,7 +45,7 @@ static struct {
 	unsigned long number;
 } input;
 
-static void show_input(int sig)
+static void show_input(void)
 {
 	static char text[4 * INPUT_MAX + 100];
 	size_t n = (size_t)snprintf(text, sizeof(text), "input %lu: \"", input.number);
@@ -73,6 +63,11 @@ static void show_input(int sig)
 	ssize_t ignored = write(STDERR_FILENO, text, n);
 
 	(void)ignored;
+}
+
+static void aborted(int sig)
+{
+	show_input();
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -151,7 +146,9 @@ static int fuzz(int argc, char **argv, unsigned long iterations, const char *con
 		iterations = strtoul(argv[1], NULL, 10);
 	if (argc > 2)
 		seed = strtoull(argv[2], NULL, 10);
-	signal(SIGABRT, show_input);
+	signal(SIGABRT, aborted);
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(show_input);
 	/* Each seed as it stands first. */
 	for (unsigned long i = 0; i < iterations + n_seeds; i++) {
 		const char *start = seeds[i % n_seeds];

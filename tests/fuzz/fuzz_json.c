@@ -22,15 +22,20 @@ static const char *const seeds[] = {
 	"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uD834\\uDD1E\"", "{\"a\":{\"a\":{\"a\":{\"b\":[],\"c\":\"\"}}}}",
 	"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
 	"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":0,\"k\":1,\"l\":2,\"m\":3,\"n\":4}",
-	" \t\r\n{ \"k\" : [ \"x\" , \"y\" ] } \n", "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"",
+	" \t\r\n{ \"k\" : [ \"x\" , \"y\" ] } \n",
+	"\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"",
 	"null", "true", "-1.5e-3", "\"\"", "[]", "{}",
 };
 
 static const char *const tokens[] = {
-	"{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "\\ud800", "\\udc00", "\\u0000", "\\u0061", "\\\"", "0", "00", "1", "-", "+", ".",
-	"e", "E+", "1e400", "NaN", "Infinity", "null", "true", "false", "\"a\"", "\"a\":", ",\"a\":1", "\"\\u0061\":2", " ", "\t", "\n",
-	"\x0c", "\x01", "\x7f", "\xef\xbb\xbf", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "é", "/*", "//", "'",
-	"[[[[[[[[[[[[[[[[", "]]]]]]]]]]]]]]]]", "{\"\":", "11111111111111111111111111111111111111111111111111111111111111111111111111111111",
+	"{", "}", "[", "]", ",", ":", "\"", "\\", "\\u", "\\ud800", "\\udc00", "\\u0000", "\\u0061", "\\\"", "0",
+	"00", "1", "-", "+", ".",
+	"e", "E+", "1e400", "NaN", "Infinity", "null", "true", "false", "\"a\"", "\"a\":", ",\"a\":1",
+	"\"\\u0061\":2", " ", "\t", "\n",
+	"\x0c", "\x01", "\x7f", "\xef\xbb\xbf", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "é", "/*",
+	"//", "'",
+	"[[[[[[[[[[[[[[[[", "]]]]]]]]]]]]]]]]", "{\"\":",
+	"11111111111111111111111111111111111111111111111111111111111111111111111111111111",
 };
 #endif
 
@@ -125,7 +130,8 @@ static bool beyond_bmp(const char *s, size_t n)
 
 static void same_as_other(const struct jv *v, struct json_object *o)
 {
-	static const json_type types[] = { json_type_null, json_type_boolean, json_type_boolean, json_type_null, json_type_string,
+	static const json_type types[] = { json_type_null, json_type_boolean, json_type_boolean, json_type_null,
+		json_type_string,
 					   json_type_array, json_type_object };
 	struct json_object *member;
 	size_t i = 0;
@@ -146,7 +152,8 @@ static void same_as_other(const struct jv *v, struct json_object *o)
 			return;
 	}
 	if (v->type == J_STRING && !beyond_bmp(v->str, v->str_len))
-		HOLDS((size_t)json_object_get_string_len(o) == v->str_len && memcmp(json_object_get_string(o), v->str, v->str_len) == 0);
+		HOLDS((size_t)json_object_get_string_len(o) == v->str_len && memcmp(json_object_get_string(o), v->str,
+			v->str_len) == 0);
 	if (v->type == J_ARRAY)
 		HOLDS(json_object_array_length(o) == v->n);
 	if (v->type == J_OBJECT)

@@ -21,7 +21,8 @@ static const char *const seeds[] = {
 	"\"minItems\":1,\"maxItems\":4}\n[\"a\",1.5,\"b\",2]",
 	"{\"prefixItems\":[true,{\"const\":{\"a\":[1.0,null]}}],\"items\":false}\n[0,{\"a\":[1,null]}]",
 	"{\"oneOf\":[{\"enum\":[1,2,\"x\"]},{\"not\":{\"type\":[\"null\",\"boolean\"]}}],\"allOf\":[{\"maximum\":1e3}]}\n2.0",
-	"{\"pattern\":\"(a|b)*c?[^d]{2,3}$\"}\n\"ababcxy\"", "{\"uniqueItems\":true}\n[1,1.0,\"1\",[1],{\"a\":1,\"b\":2},{\"b\":2,\"a\":1},0,-0.0,10,1e1]",
+	"{\"pattern\":\"(a|b)*c?[^d]{2,3}$\"}\n\"ababcxy\"",
+	"{\"uniqueItems\":true}\n[1,1.0,\"1\",[1],{\"a\":1,\"b\":2},{\"b\":2,\"a\":1},0,-0.0,10,1e1]",
 	"true\n{\"str\":\"ab\",\"slug\":\"a.b\",\"int\":5,\"flag\":true,\"choice\":\"red\",\"json\":[1],\"obj\":{},\"strs\":[\"x\"],\"slugs\":[\"a\",\"b\"],"
 	"\"sub\":{\"name\":\"n\"},\"subs\":[{\"name\":\"a\",\"n\":1},{\"name\":\"b\"}]}",
 	"{}\nstr=a%20b&int=3&flag=false&choice=blue&slugs=a,b&strs=a,b&mask=red,blue",
@@ -29,12 +30,18 @@ static const char *const seeds[] = {
 };
 
 static const char *const tokens[] = {
-	"{", "}", "[", "]", ",", ":", "\"", "\\", "\n", "null", "true", "false", "0", "1", "-1", "0.5", "1e400", "1e-400", "9007199254740993",
-	"\"a\"", "\"\"", "{}", "[]", "\"type\":", "\"string\"", "\"integer\"", "\"number\"", "\"enum\":[", "\"const\":", "\"anyOf\":[", "\"oneOf\":[",
-	"\"allOf\":[", "\"not\":", "\"properties\":{", "\"required\":[", "\"additionalProperties\":", "\"items\":", "\"prefixItems\":[",
-	"\"minItems\":", "\"maxItems\":", "\"uniqueItems\":true", "\"minimum\":", "\"exclusiveMinimum\":", "\"multipleOf\":", "\"minLength\":",
-	"\"maxLength\":", "\"pattern\":\"", "\"$ref\":", "\"title\":\"", "(a+)+$", "(?:", "(?=", "(?!", ")*", "{1,999}", "[^", "\\\\1", "\\\\p{L}", "\\\\d",
-	"%41", "%00", "%", "&", "=", "+", ",", "int=", "slugs=", "mask=red,", "&sub=", "\"int\":", "\"sub\":{", "\"subs\":[{", "\"n\":", "\"name\":\"",
+	"{", "}", "[", "]", ",", ":", "\"", "\\", "\n", "null", "true", "false", "0", "1", "-1", "0.5", "1e400",
+	"1e-400", "9007199254740993",
+	"\"a\"", "\"\"", "{}", "[]", "\"type\":", "\"string\"", "\"integer\"", "\"number\"", "\"enum\":[",
+	"\"const\":", "\"anyOf\":[", "\"oneOf\":[",
+	"\"allOf\":[", "\"not\":", "\"properties\":{", "\"required\":[", "\"additionalProperties\":", "\"items\":",
+	"\"prefixItems\":[",
+	"\"minItems\":", "\"maxItems\":", "\"uniqueItems\":true", "\"minimum\":", "\"exclusiveMinimum\":",
+	"\"multipleOf\":", "\"minLength\":",
+	"\"maxLength\":", "\"pattern\":\"", "\"$ref\":", "\"title\":\"", "(a+)+$", "(?:", "(?=", "(?!", ")*",
+	"{1,999}", "[^", "\\\\1", "\\\\p{L}", "\\\\d",
+	"%41", "%00", "%", "&", "=", "+", ",", "int=", "slugs=", "mask=red,", "&sub=", "\"int\":", "\"sub\":{",
+	"\"subs\":[{", "\"n\":", "\"name\":\"",
 	"\"strs\":[", "\"text\":\"", "\xc3\xa9", "\xf0\x9f\x98\x80", "\x7f", "\\u0000", "\\u0061",
 };
 #endif
@@ -323,8 +330,10 @@ static size_t pick(struct grower *g, size_t n)
 
 #define ONE_OF(g, list) ((list)[pick((g), N_OF(list))])
 
-static const char *const numbers[] = { "0", "1", "2", "3", "-1", "5", "0.5", "1.0", "2.0", "1.5", "-0.0", "10", "1e3", "9" };
-static const char *const strings[] = { "\"\"", "\"a\"", "\"ab\"", "\"abc\"", "\"é\"", "\"b1\"", "\"A\"", "\"red\"", "\"abcde\"", "\"abcdef\"" };
+static const char *const numbers[] = { "0", "1", "2", "3", "-1", "5", "0.5", "1.0", "2.0", "1.5", "-0.0", "10", "1e3",
+	"9" };
+static const char *const strings[] = { "\"\"", "\"a\"", "\"ab\"", "\"abc\"", "\"é\"", "\"b1\"", "\"A\"", "\"red\"",
+	"\"abcde\"", "\"abcdef\"" };
 static const char *const names[] = { "\"a\"", "\"b\"", "\"c\"", "\"x\"" };
 
 static void grow_value(struct grower *g, int depth);
@@ -383,10 +392,12 @@ static void grow_value(struct grower *g, int depth)
 
 static void grow_keyword(struct grower *g, const char *key, int depth)
 {
-	static const char *const types[] = { "\"null\"", "\"boolean\"", "\"number\"", "\"integer\"", "\"string\"", "\"array\"", "\"object\"",
+	static const char *const types[] = { "\"null\"", "\"boolean\"", "\"number\"", "\"integer\"", "\"string\"",
+		"\"array\"", "\"object\"",
 					     "[\"string\",\"integer\"]", "[\"null\",\"array\",\"object\"]" };
 	static const char *const lists[] = { "[]", "[\"a\"]", "[\"b\",\"c\"]", "[\"x\",\"a\",\"a\"]" };
-	static const char *const patterns[] = { "\"^a\"", "\"b$\"", "\"^[a-z]+$\"", "\"\\\\d\"", "\"^.$\"", "\"é|A\"", "\"(a|b)*c\"" };
+	static const char *const patterns[] = { "\"^a\"", "\"b$\"", "\"^[a-z]+$\"", "\"\\\\d\"", "\"^.$\"", "\"é|A\"",
+		"\"(a|b)*c\"" };
 	static const char *const units[] = { "1", "2", "0.5", "3", "0.1" };
 
 	buf_addf(g->out, "\"%s\":", key);
@@ -422,8 +433,10 @@ static void grow_schema(struct grower *g, int depth)
 {
 	/* The first so many hold no schemas. */
 	static const char *const keys[] = {
-		"type", "type", "enum", "const", "required", "minItems", "maxItems", "uniqueItems", "minimum", "maximum", "exclusiveMinimum",
-		"exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern", "anyOf", "allOf", "oneOf", "not", "properties",
+		"type", "type", "enum", "const", "required", "minItems", "maxItems", "uniqueItems", "minimum",
+		"maximum", "exclusiveMinimum",
+		"exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern", "anyOf", "allOf", "oneOf",
+		"not", "properties",
 		"additionalProperties", "items", "prefixItems",
 	};
 	const char *used[3] = { "", "", "" };
@@ -473,11 +486,14 @@ static void fuzz_grown(struct arena *a, const char *text, size_t n)
 	/* name, three good values, a bad one */
 	static const char *const fields[][5] = {
 		{ "str", "\"ab\"", "\"abcd\"", "\"éé\"", "\"a\"" }, { "slug", "\"a\"", "\"a.b/c\"", "\"9\"", "\"A\"" },
-		{ "int", "0", "10", "-5.0", "11" }, { "flag", "true", "false", "true", "1" }, { "choice", "\"red\"", "\"blue\"", "\"green\"", "\"pink\"" },
+		{ "int", "0", "10", "-5.0", "11" }, { "flag", "true", "false", "true", "1" },
+		{ "choice", "\"red\"", "\"blue\"", "\"green\"", "\"pink\"" },
 		{ "json", "[1]", "\"x\"", "{}", "0" }, { "obj", "{}", "{\"a\":[]}", "{\"b\":1}", "[]" },
-		{ "strs", "[\"a\"]", "[\"a\",\"a\"]", "[\"\"]", "[]" }, { "slugs", "[]", "[\"a\"]", "[\"a\",\"b\"]", "[\"a\",\"a\"]" },
+		{ "strs", "[\"a\"]", "[\"a\",\"a\"]", "[\"\"]", "[]" },
+		{ "slugs", "[]", "[\"a\"]", "[\"a\",\"b\"]", "[\"a\",\"a\"]" },
 		{ "sub", "{\"name\":\"a\"}", "{\"name\":\"abcde\",\"n\":9}", "{\"n\":0,\"name\":\"é\"}", "{\"n\":1}" },
-		{ "subs", "[{\"name\":\"a\"}]", "[{\"name\":\"a\"},{\"name\":\"b\"}]", "[{\"n\":3.0,\"name\":\"x\"}]", "[{\"name\":\"\"}]" },
+		{ "subs", "[{\"name\":\"a\"}]", "[{\"name\":\"a\"},{\"name\":\"b\"}]", "[{\"n\":3.0,\"name\":\"x\"}]",
+		"[{\"name\":\"\"}]" },
 	};
 	struct buf b;
 	struct grower g = { .state = UINT64_C(0xcbf29ce484222325), .out = &b };

@@ -20,7 +20,8 @@
 	X(jsonschema) \
 	X(net) \
 	X(password) \
-	X(schema)
+	X(schema) \
+	X(time)
 
 #define X(name) void suite_##name(void);
 SUITES(X)

@@ -172,7 +172,8 @@ static void test_booleans_and_numbers(void)
 	static const char *const yes[] = { "true", "TRUE", "yes", "on", "1" };
 	static const char *const no[] = { "false", "No", "off", "0" };
 	static const char *const no_bool[] = { "", "2", "ja", "truee", "y" };
-	static const char *const no_int[] = { "", "x", "1x", "1.5", "1e3", "-1", "65536", "99999999999999999999", "0x50", "80 80" };
+	static const char *const no_int[] = { "", "x", "1x", "1.5", "1e3", "-1", "65536", "99999999999999999999",
+		"0x50", "80 80" };
 	char text[200];
 
 	for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++) {
@@ -262,11 +263,16 @@ static void test_rules(void)
 	bad("MCP_HOME=/a\nENVIRONMENT=staging\n", "ENVIRONMENT must be development, test or production\n");
 	bad("MCP_HOME=/a\nJWT_ALGORITHM=RS256\n", "JWT_ALGORITHM must be HS256\n");
 	bad("MCP_HOME=/a\nLOG_LEVEL=LOUD\n", "LOG_LEVEL must be DEBUG, INFO, WARN, ERROR or CRITICAL\n");
-	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=1.5\n", "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
-	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=5 %\n", "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
-	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=nan\n", "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
-	bad("MCP_HOME=/a\nENVIRONMENT=production\nBCRYPT_COST=8\nENCRYPTION_KEY=k\n", "BCRYPT_COST must be at least 10 in production\n");
-	bad("MCP_HOME=/a\nENVIRONMENT=production\n", "ENCRYPTION_KEY is required in production with HIPAA_COMPLIANCE = true\n");
+	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=1.5\n",
+		"ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
+	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=5 %\n",
+		"ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
+	bad("MCP_HOME=/a\nALERT_THRESHOLD_ERROR_RATE=nan\n",
+		"ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
+	bad("MCP_HOME=/a\nENVIRONMENT=production\nBCRYPT_COST=8\nENCRYPTION_KEY=k\n",
+		"BCRYPT_COST must be at least 10 in production\n");
+	bad("MCP_HOME=/a\nENVIRONMENT=production\n",
+		"ENCRYPTION_KEY is required in production with HIPAA_COMPLIANCE = true\n");
 	good("MCP_HOME=/a\nENVIRONMENT=production\nHIPAA_COMPLIANCE=no\n");
 	config_release(&config);
 	good("MCP_HOME=/a\nENVIRONMENT=test\nBCRYPT_COST=4\n");
@@ -276,13 +282,15 @@ static void test_rules(void)
 /* Short secrets are refused by name, and no secret is ever repeated in a message. */
 static void test_secrets(void)
 {
-	static const char *const names[] = { "JWT_SECRET", "JWT_SECRET_PREVIOUS", "PASSWORD_PEPPER", "WEBHOOK_SECRET", "API_KEY" };
+	static const char *const names[] = { "JWT_SECRET", "JWT_SECRET_PREVIOUS", "PASSWORD_PEPPER", "WEBHOOK_SECRET",
+		"API_KEY" };
 	char text[500];
 	char want[200];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		snprintf(text, sizeof(text), "MCP_HOME=/a\n%s=hunter2-hunter2\n", names[i]);
-		snprintf(want, sizeof(want), "%s must have at least 32 bytes; make one with: openssl rand -hex 32\n", names[i]);
+		snprintf(want, sizeof(want), "%s must have at least 32 bytes; make one with: openssl rand -hex 32\n",
+			names[i]);
 		bad(text, want);
 		snprintf(text, sizeof(text), "MCP_HOME=/a\n%s=" SECRET "\n", names[i]);
 		good(text);
@@ -290,7 +298,8 @@ static void test_secrets(void)
 	}
 	static const char *const leaks[] = {
 		"MCP_HOME=/a\nJWT_SECRET hunter2-hunter2\n", "MCP_HOME=/a\nJWT_SECRT=hunter2-hunter2\n",
-		"MCP_HOME=/a\nSTORE_URI=mongodb://u:hunter2-hunter2@h/\nSERVER_PORT=x\n", "MCP_HOME=/a\nSERVER_PORT=hunter2-hunter2\n",
+		"MCP_HOME=/a\nSTORE_URI=mongodb://u:hunter2-hunter2@h/\nSERVER_PORT=x\n",
+		"MCP_HOME=/a\nSERVER_PORT=hunter2-hunter2\n",
 		"MCP_HOME=/a\nMCP_DEBUG=hunter2-hunter2\n", "MCP_HOME=/a\nENVIRONMENT=hunter2-hunter2\n",
 	};
 

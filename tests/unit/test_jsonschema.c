@@ -87,9 +87,11 @@ static void test_check_good(void)
 		"\"default\":{\"any\":[1]},\"examples\":[1,\"x\"]}",
 		"{\"properties\":{\"type\":{\"type\":\"string\"},\"$ref\":true,\"\":false},\"required\":[\"type\",\"$ref\",\"x\",\"x\"],"
 		"\"additionalProperties\":{\"type\":\"number\"}}",
-		"{\"required\":[]}", "{\"prefixItems\":[true,{}],\"items\":false,\"minItems\":0,\"maxItems\":5,\"uniqueItems\":true}",
+		"{\"required\":[]}",
+		"{\"prefixItems\":[true,{}],\"items\":false,\"minItems\":0,\"maxItems\":5,\"uniqueItems\":true}",
 		"{\"minimum\":-1.5,\"maximum\":1e400,\"exclusiveMinimum\":0,\"exclusiveMaximum\":7,\"multipleOf\":0.01}",
-		"{\"minLength\":1,\"maxLength\":2.0,\"pattern\":\"^[a-z]+$\"}", "{\"enum\":[1,1,null,{}]}", "{\"const\":null}",
+		"{\"minLength\":1,\"maxLength\":2.0,\"pattern\":\"^[a-z]+$\"}", "{\"enum\":[1,1,null,{}]}",
+		"{\"const\":null}",
 		"{\"anyOf\":[{}],\"allOf\":[true],\"oneOf\":[false],\"not\":{\"not\":true}}",
 	};
 
@@ -130,24 +132,30 @@ static void test_check_bad(void)
 	checks("{\"multipleOf\":1.000000000000000001}", "$.multipleOf out_of_range");
 	checks("{\"pattern\":1}", "$.pattern bad_type");
 	checks("{\"pattern\":\"(\"}", "$.pattern bad_pattern");
-	checks("{\"title\":1,\"description\":[],\"$schema\":true}", "$.title bad_type, $.description bad_type, $.$schema bad_type");
+	checks("{\"title\":1,\"description\":[],\"$schema\":true}",
+		"$.title bad_type, $.description bad_type, $.$schema bad_type");
 }
 
 /* Everything that JSON Schema has and this does not, and slips of the pen. */
 static void test_check_unknown(void)
 {
 	static const char *const names[] = {
-		"$ref", "$defs", "definitions", "$id", "$anchor", "$dynamicRef", "$comment", "format", "patternProperties",
-		"propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies",
-		"if", "then", "else", "contains", "minContains", "unevaluatedItems", "unevaluatedProperties", "additionalItems",
+		"$ref", "$defs", "definitions", "$id", "$anchor", "$dynamicRef", "$comment", "format",
+		"patternProperties",
+		"propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas",
+		"dependencies",
+		"if", "then", "else", "contains", "minContains", "unevaluatedItems", "unevaluatedProperties",
+		"additionalItems",
 		"contentEncoding", "deprecated", "readOnly", "Type", "minlength", "requred", "", "nullable",
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		checks(arena_printf(&arena, "{\"%s\":{}}", names[i]),
-		       arena_printf(&arena, *names[i] ? "$.%s unknown_keyword" : "$[\"%s\"] unknown_keyword", names[i]));
+		       arena_printf(&arena, *names[i] ? "$.%s unknown_keyword" : "$[\"%s\"] unknown_keyword",
+		       	names[i]));
 		checks(arena_printf(&arena, "{\"items\":{\"anyOf\":[{\"%s\":true}]}}", names[i]),
-		       arena_printf(&arena, *names[i] ? "$.items.anyOf[0].%s unknown_keyword" : "$.items.anyOf[0][\"%s\"] unknown_keyword",
+		       arena_printf(&arena,
+		       	*names[i] ? "$.items.anyOf[0].%s unknown_keyword" : "$.items.anyOf[0][\"%s\"] unknown_keyword",
 				    names[i]));
 	}
 	/* A schema that was never checked does not pass by being run. */
@@ -201,9 +209,11 @@ static void test_check_limits(void)
 
 static void test_types(void)
 {
-	static const char *const values[] = { "null", "true", "1.5", "\"s\"", "[]", "{}", "7", "7.0", "70e-1", "1e-400" };
+	static const char *const values[] = { "null", "true", "1.5", "\"s\"", "[]", "{}", "7", "7.0", "70e-1",
+		"1e-400" };
 	static const struct { const char *type, *fits; } cases[] = {
-		{ "null", "y........." }, { "boolean", ".y........" }, { "number", "..y...yyyy" }, { "integer", "......yyy." },
+		{ "null", "y........." }, { "boolean", ".y........" }, { "number", "..y...yyyy" },
+		{ "integer", "......yyy." },
 		{ "string", "...y......" }, { "array", "....y....." }, { "object", ".....y...." },
 	};
 
@@ -255,7 +265,8 @@ static void test_objects(void)
 		  "$.id bad_type, $.name bad_type, $.tags[1] bad_type, $.tags[2] bad_type, $[\"two words\"] unknown_field, $.when required");
 	validates("{\"properties\":{\"a\":false}}", "{\"a\":1}", "$.a forbidden");
 	validates("{\"properties\":{\"a\":false}}", "{\"b\":1}", "");
-	validates("{\"additionalProperties\":{\"type\":\"number\"},\"properties\":{\"s\":true}}", "{\"s\":\"x\",\"a\":1,\"b\":\"y\"}", "$.b bad_type");
+	validates("{\"additionalProperties\":{\"type\":\"number\"},\"properties\":{\"s\":true}}",
+		"{\"s\":\"x\",\"a\":1,\"b\":\"y\"}", "$.b bad_type");
 	validates("{\"properties\":{\"\\u0061\":{\"const\":1}}}", "{\"a\":2}", "$.a bad_value");
 	validates("{\"required\":[\"a\"],\"additionalProperties\":false}", "{\"a\":1}", "$.a unknown_field");
 	/* Keywords for objects say nothing about others. */
@@ -304,7 +315,8 @@ static void test_numbers(void)
 	validates(open, "0.99999999999999999999", "");
 	validates(open, "1.0", "$ out_of_range");
 	CU_ASSERT_STRING_EQUAL(error.fields->message, "must be less than 1");
-	validates("{\"minimum\":5,\"maximum\":4,\"multipleOf\":2}", "4.5", "$ out_of_range, $ out_of_range, $ not_multiple");
+	validates("{\"minimum\":5,\"maximum\":4,\"multipleOf\":2}", "4.5",
+		"$ out_of_range, $ out_of_range, $ not_multiple");
 	validates("{\"multipleOf\":0.01}", "4.02", "");
 	validates("{\"multipleOf\":0.01}", "4.025", "$ not_multiple");
 	validates("{\"multipleOf\":0.1}", "-0.3", "");
@@ -352,12 +364,15 @@ static void test_combined(void)
 		  "$ out_of_range, $ out_of_range, $ bad_type");
 	validates(one, "9", "");
 	validates(one, "15", "$ no_match");
-	CU_ASSERT_STRING_EQUAL(error.fields->message, "must meet exactly one of the 2 schemas of `oneOf`; it meets more");
+	CU_ASSERT_STRING_EQUAL(error.fields->message,
+		"must meet exactly one of the 2 schemas of `oneOf`; it meets more");
 	validates(one, "7", "$ no_match");
 	validates("{\"not\":{\"type\":\"null\"}}", "1", "");
 	validates("{\"not\":{\"type\":\"null\"}}", "null", "$ forbidden");
-	validates("{\"not\":{\"required\":[\"a\"],\"properties\":{\"a\":{\"items\":{\"minimum\":3}}}}}", "{\"a\":[4,2]}", "");
-	validates("{\"not\":{\"required\":[\"a\"],\"properties\":{\"a\":{\"items\":{\"minimum\":3}}}}}", "{\"a\":[4,5]}", "$ forbidden");
+	validates("{\"not\":{\"required\":[\"a\"],\"properties\":{\"a\":{\"items\":{\"minimum\":3}}}}}",
+		"{\"a\":[4,2]}", "");
+	validates("{\"not\":{\"required\":[\"a\"],\"properties\":{\"a\":{\"items\":{\"minimum\":3}}}}}",
+		"{\"a\":[4,5]}", "$ forbidden");
 	validates("{\"properties\":{\"p\":{\"anyOf\":[{\"const\":1},{\"allOf\":[{\"type\":\"object\"},{\"additionalProperties\":false}]}]}}}",
 		  "{\"p\":{\"x\":1}}", "$.p no_match");
 }
@@ -402,8 +417,10 @@ static void is_costly(const char *schema, const char *value, size_t n)
 static void test_costly_patterns(void)
 {
 	static const char *const patterns[] = {
-		"(a+)+$[yz]", "(?:a*)*[yz]", "a*a*a*a*[yz]", ".*.*.*[yz]", "(.*)\\\\1[yz]", "[ab]*[yz]", "a++[yz]", "(?>a*)[yz]",
-		"^(a?){50}a{50}[yz]", "(a|aa)+$[yz]", "(a(?1)?a)[yz]", "a[^b]{60000}[yz]", "(?=.*b)a", ".*?.*?[yz]", "(?R)?[yz]",
+		"(a+)+$[yz]", "(?:a*)*[yz]", "a*a*a*a*[yz]", ".*.*.*[yz]", "(.*)\\\\1[yz]", "[ab]*[yz]", "a++[yz]",
+		"(?>a*)[yz]",
+		"^(a?){50}a{50}[yz]", "(a|aa)+$[yz]", "(a(?1)?a)[yz]", "a[^b]{60000}[yz]", "(?=.*b)a", ".*?.*?[yz]",
+		"(?R)?[yz]",
 	};
 	const size_t n = 200000;
 	char *value = malloc(n);

@@ -84,15 +84,16 @@ struct needs {
 };
 
 static const struct field needs_fields[] = {
-	{ .name = "name", .kind = F_STR, .required = true, .offset = offsetof(struct needs, name), .max = 10, .alias = "title" },
+	{ .name = "name", .kind = F_STR, .required = true, .offset = offsetof(struct needs, name),
+	  .max = 10, .alias = "title" },
 	{ .name = "any", .kind = F_JSON, .required = true, .offset = offsetof(struct needs, any) },
 	{ .name = "n", .kind = F_INT, .required = true, .offset = offsetof(struct needs, n), .max = 9 },
 };
 
 static SCHEMA(needs_schema, struct needs, "Needs", needs_fields, "");
 
-static const struct schema update_schema = { .name = "Update", .size = sizeof(struct sub), .fields = sub_fields + 1, .n = 1,
-					      .min_fields = 1 };
+static const struct schema update_schema = { .name = "Update", .size = sizeof(struct sub), .fields = sub_fields + 1,
+					      .n = 1, .min_fields = 1 };
 
 #define UUID "0190b5a8-7c4e-7d3a-9f00-0123456789ab"
 #define UUID2 "0190b5a8-7c4e-7d3a-9f00-0123456789ac"
@@ -197,7 +198,8 @@ static void test_defaults(void)
 	CU_ASSERT_PTR_NULL(o->sub);
 	CU_ASSERT_EQUAL(o->subs.n, 0);
 	/* null is "not given", but for a field whose value may be null */
-	o = body(&all_schema, "{\"str\":null,\"int\":null,\"sub\":null,\"subs\":null,\"strs\":null,\"flag\":null,\"json\":null,\"obj\":null}", "");
+	o = body(&all_schema,
+		"{\"str\":null,\"int\":null,\"sub\":null,\"subs\":null,\"strs\":null,\"flag\":null,\"json\":null,\"obj\":null}", "");
 	CU_ASSERT_EQUAL(o->i, 7);
 	CU_ASSERT_STRING_EQUAL(o->json, "null");
 	CU_ASSERT_FALSE(schema_has(&all_schema, o, "str"));
@@ -259,10 +261,13 @@ static void test_slugs(void)
 
 static void test_urls(void)
 {
-	static const char *const good[] = { "http://a", "http://127.0.0.1:9000/task", "https://[::1]:80", "http://a?x", "http://a/b@c" };
+	static const char *const good[] = { "http://a", "http://127.0.0.1:9000/task", "https://[::1]:80",
+		"http://a?x", "http://a/b@c" };
 	static const char *const bad[] = {
-		"", "a", "ftp://a", "//a", "http://", "http:///x", "http://:80", "http://?x", "http://#x", "http://u:p@a", "http://u@a/x",
-		"http://a b", "http://a\\nb", "http://a/<x>", "http://a/{x}", "http://a\\\\b", "HTTP://a", "http://\xc3\xa9", "javascript:x",
+		"", "a", "ftp://a", "//a", "http://", "http:///x", "http://:80", "http://?x", "http://#x",
+		"http://u:p@a", "http://u@a/x",
+		"http://a b", "http://a\\nb", "http://a/<x>", "http://a/{x}", "http://a\\\\b", "HTTP://a",
+		"http://\xc3\xa9", "javascript:x",
 		"http://a/^", "http://a/`", "http://a/|", "http://a\\u007f",
 	};
 
@@ -276,7 +281,8 @@ static void test_urls(void)
 
 static void test_emails(void)
 {
-	static const char *const bad[] = { "", "a", "@b.c", "a@", "a@b", "a@.b", "a@@b.c", "a@b@c.d", "a b@c.d", "a@b.c>", "<a@b.c",
+	static const char *const bad[] = { "", "a", "@b.c", "a@", "a@b", "a@.b", "a@@b.c", "a@b@c.d", "a b@c.d",
+		"a@b.c>", "<a@b.c",
 					   "a,b@c.d", "a;@c.d", "a@b.c\\r\\nBcc: x@y.z", "\\\"a\\\"@b.c", "a(b)@c.d" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
@@ -314,15 +320,18 @@ static void test_lists(void)
 	CU_ASSERT_EQUAL(((struct all *)body(&all_schema, "{\"slugs\":[]}", ""))->slugs.n, 0);
 	body(&all_schema, "{\"subs\":[]}", "$.subs bad_count");
 	body(&all_schema, "{\"subs\":[{},{},{}]}", "$.subs bad_count");
-	body(&all_schema, "{\"subs\":[{\"name\":\"\",\"x\":1},2]}", "$.subs[0].name bad_length, $.subs[0].x unknown_field, $.subs[1] bad_type");
-	body(&all_schema, "{\"sub\":{\"n\":10,\"two words\":1}}", "$.sub.n out_of_range, $.sub[\"two words\"] unknown_field, $.sub.name required");
+	body(&all_schema, "{\"subs\":[{\"name\":\"\",\"x\":1},2]}",
+		"$.subs[0].name bad_length, $.subs[0].x unknown_field, $.subs[1] bad_type");
+	body(&all_schema, "{\"sub\":{\"n\":10,\"two words\":1}}",
+		"$.sub.n out_of_range, $.sub[\"two words\"] unknown_field, $.sub.name required");
 }
 
 static void test_names(void)
 {
 	const struct all *o;
 
-	body(&all_schema, "{\"unknown\":1,\"Str\":\"ab\",\"\":0}", "$.unknown unknown_field, $.Str unknown_field, $[\"\"] unknown_field");
+	body(&all_schema, "{\"unknown\":1,\"Str\":\"ab\",\"\":0}",
+		"$.unknown unknown_field, $.Str unknown_field, $[\"\"] unknown_field");
 	o = body(&all_schema, "{\"text\":\"ab\",\"whole\":3}", "");
 	CU_ASSERT_STRING_EQUAL(o->str, "ab");
 	CU_ASSERT_EQUAL(o->i, 3);
@@ -379,7 +388,8 @@ static void test_query(void)
 {
 	const struct all *o = query(&all_schema, "str=a%20b&text2=", "query.text2 unknown_field");
 
-	o = query(&all_schema, "str=%C3%A9+x&int=3&num=0.5&flag=false&time=2026-01-31T12:00:00%2B01:00&choice=blue&mask=red,blue"
+	o = query(&all_schema,
+		"str=%C3%A9+x&int=3&num=0.5&flag=false&time=2026-01-31T12:00:00%2B01:00&choice=blue&mask=red,blue"
 			       "&slugs=a,b&uuid=" UUID "&url=http%3A%2F%2Fa%2Fb&email=a%40b.c&uuids=" UUID "," UUID2 "&strs=a,a", "");
 	CU_ASSERT_STRING_EQUAL(o->str, "\xc3\xa9 x");
 	CU_ASSERT_EQUAL(o->i, 3);
@@ -421,7 +431,8 @@ static void test_query_bad(void)
 	query(&all_schema, "int=1&whole=1", "query.whole duplicate");
 	query(&all_schema, "slugs=a,b,a", "query.slugs duplicate");
 	query(&all_schema, "slugs=a,b,c,d", "query.slugs bad_count");
-	query(&all_schema, "nothing=1&two%20words=2&=3", "query.nothing unknown_field, query[\"two words\"] unknown_field, query[\"\"] unknown_field");
+	query(&all_schema, "nothing=1&two%20words=2&=3",
+		"query.nothing unknown_field, query[\"two words\"] unknown_field, query[\"\"] unknown_field");
 	query(&all_schema, "str=%zz&str=%4&str=%&str=%00&str=%ff&%ff=1&str=%C3%28",
 	      "query bad_escape, query bad_escape, query bad_escape, query bad_escape, query bad_escape, query bad_escape, query bad_escape");
 	query(&needs_schema, "n=1", "query.name required, query.any required");
@@ -440,9 +451,12 @@ static void test_form(void)
 static void test_url_decode(void)
 {
 	static const struct { const char *in, *plus, *plain; } cases[] = {
-		{ "a+b", "a b", "a+b" }, { "a%2Bb", "a+b", "a+b" }, { "%41%42", "AB", "AB" }, { "%c3%A9", "\xc3\xa9", "\xc3\xa9" },
-		{ "", "", "" }, { "%", NULL, NULL }, { "%4", NULL, NULL }, { "%4x", NULL, NULL }, { "% 1", NULL, NULL }, { "%+1", NULL, NULL },
-		{ "%00", NULL, NULL }, { "%ff", NULL, NULL }, { "%ed%a0%80", NULL, NULL }, { "\xff", NULL, NULL }, { "100%", NULL, NULL },
+		{ "a+b", "a b", "a+b" }, { "a%2Bb", "a+b", "a+b" }, { "%41%42", "AB", "AB" },
+		{ "%c3%A9", "\xc3\xa9", "\xc3\xa9" },
+		{ "", "", "" }, { "%", NULL, NULL }, { "%4", NULL, NULL }, { "%4x", NULL, NULL },
+		{ "% 1", NULL, NULL }, { "%+1", NULL, NULL },
+		{ "%00", NULL, NULL }, { "%ff", NULL, NULL }, { "%ed%a0%80", NULL, NULL }, { "\xff", NULL, NULL },
+		{ "100%", NULL, NULL },
 		{ "%25%32%35", "%25", "%25" },
 	};
 
@@ -480,8 +494,10 @@ static void test_written_schema(void)
 	CU_ASSERT_PTR_NULL(jv_get(v, "required"));
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "str")),
 			       "{\"description\":\"Some text.\",\"type\":\"string\",\"minLength\":2,\"maxLength\":4}");
-	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "int")), "{\"type\":\"integer\",\"minimum\":-5,\"maximum\":10}");
-	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "choice")), "{\"type\":\"string\",\"enum\":[\"red\",\"green\",\"blue\"]}");
+	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "int")),
+		"{\"type\":\"integer\",\"minimum\":-5,\"maximum\":10}");
+	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "choice")),
+		"{\"type\":\"string\",\"enum\":[\"red\",\"green\",\"blue\"]}");
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(jv_get(p, "slugs"), "uniqueItems")), "true");
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(jv_get(p, "sub"), "required")), "[\"name\"]");
 	CU_ASSERT_EQUAL(jv_int_or(jv_get(p, "subs"), "maxItems", 0), 2);
