@@ -36,8 +36,16 @@ static _Noreturn void broken(const char *what, const char *file, int line)
 
 #ifndef FUZZ_LIBFUZZER
 
-/* Sanitizers have it; called when one ends the program. */
+/*
+ * Sanitizers have it; called when one ends the program. gcc's libubsan takes no notice when it stands beside
+ * libasan, so it is asked for a signal.
+ */
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+const char *__ubsan_default_options(void);
+const char *__ubsan_default_options(void)
+{
+	return "abort_on_error=1";
+}
 
 static struct {
 	char text[INPUT_MAX];
