@@ -231,9 +231,9 @@ static enum err decide(struct op *op, struct execution *ex, struct store_unit *u
 	if (bad && ex->status != EXEC_CANCELLED) {
 		ex->error = ex->state[bad].error;
 		/* Tasks of stages that just started must not be made for a run that ends. */
-		size_t keep = 0;
+		size_t keep = 1;	/* the first is the record's, which is put last */
 
-		for (size_t i = 0; i < u->n; i++) {
+		for (size_t i = 1; i < u->n; i++) {
 			if (u->ops[i].kind != SOP_TASK_INSERT)
 				u->ops[keep++] = u->ops[i];
 		}
