@@ -36,9 +36,10 @@ static enum err holders_load(struct op *op, const char *key, struct holders *h)
 	return OK;
 }
 
-/* ERR_CONFLICT: someone was faster. */
-static enum err holders_save(struct op *op, const char *key, const struct holders *h)
+/* The op that writes h; it is refused when someone was faster. */
+static struct store_op holders_op(struct op *op, const char *key, const struct holders *h)
 {
+	struct record *rec = arena_new(op->arena, struct record);
 	struct buf b;
 	struct jw w;
 
@@ -51,13 +52,19 @@ static enum err holders_save(struct op *op, const char *key, const struct holder
 		jw_str(&w, h->ids.v[i]);
 	jw_end_arr(&w);
 	jw_end_obj(&w);
-	struct record rec = { .kind = REC_SLOT, .id = key, .s1 = "", .s2 = "", .s3 = "",
-			      .body = arena_strndup(op->arena, b.p, b.n) };
-	struct store_op o = { .kind = h->ids.n || !h->rev ? SOP_REC_PUT : SOP_REC_DELETE, .rec = &rec,
-			      .expect_rev = h->rev ? h->rev : REV_ABSENT };
+	*rec = (struct record){ .kind = REC_SLOT, .id = key, .s1 = "", .s2 = "", .s3 = "",
+				.body = arena_strndup(op->arena, b.p, b.n) };
+	buf_release(&b);
+	return (struct store_op){ .kind = h->ids.n || !h->rev ? SOP_REC_PUT : SOP_REC_DELETE, .rec = rec,
+				  .expect_rev = h->rev ? h->rev : REV_ABSENT };
+}
+
+/* ERR_CONFLICT: someone was faster. */
+static enum err holders_save(struct op *op, const char *key, const struct holders *h)
+{
+	struct store_op o = holders_op(op, key, h);
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	buf_release(&b);
 	return store_apply(op->app->store, &u);
 }
 
@@ -125,51 +132,85 @@ static bool holds_slot(const struct task *t)
 	       (t->status == TASK_PENDING && (t->hold == HOLD_NONE || t->hold == HOLD_PAUSE));
 }
 
-/* Let waiters in while slots are free. */
-static enum err admit_waiters(struct op *op, const char *key)
+/* The next waiter that may have a slot freed in h, as a change that lets it in; *t NULL: none. */
+static enum err next_waiter(struct op *op, const char *key, const struct holders *h, struct task **t,
+			    struct task_change *c)
 {
-	for (;;) {
-		struct task **waiting;
-		int n;
-		bool taken;
-		bool paused;
-		enum err err = store_tasks_slot_waiters(op->app->store, key, 1, op->arena, &waiting, &n, op->err);
+	struct task **waiting;
+	bool paused;
+	int n;
+	enum err err = store_tasks_slot_waiters(op->app->store, key, 1, op->arena, &waiting, &n, op->err);
 
-		if (err || n == 0)
-			return err;
-		struct task *t = waiting[0];
+	*t = NULL;
+	if (err || n == 0 || h->ids.n >= waiting[0]->concurrency_limit)
+		return err;
+	err = task_paused(op, waiting[0], &paused);
+	*t = waiting[0];
+	*c = (struct task_change){ .if_status = ST(TASK_PENDING), .if_fence = -1, .if_hold = 1u << HOLD_SLOT,
+				   .fields = TF_HOLD };
+	memcpy(c->id, waiting[0]->id, ID_TEXT);
+	c->set.hold = paused ? HOLD_PAUSE : HOLD_NONE;
+	c->set.updated_at = op->now;
+	return err;
+}
 
-		err = slot_take(op, key, t->concurrency_limit, t->id, &taken);
-		if (err || !taken)
-			return err;
-		struct task_change c = { .if_status = ST(TASK_PENDING), .if_fence = -1, .if_hold = 1u << HOLD_SLOT,
-					 .fields = TF_HOLD };
-		struct store_op o = { .kind = SOP_TASK_CHANGE, .change = &c, .want_row = true };
-		struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
+/*
+ * One leaves (NULL: none) and the next one enters, in one unit: the usual case costs one commit. *moved says whether
+ * anyone entered.
+ */
+static enum err exchange(struct op *op, const char *key, const char *leaving, bool *moved)
+{
+	*moved = false;
+	for (int i = 0; i < TRIES; i++) {
+		struct holders h;
+		struct task_change change;
+		struct task *next;
+		struct store_op ops[2];
+		struct store_unit u = { .ops = ops, .n = 1, .arena = op->arena, .error = op->err };
+		enum err err = holders_load(op, key, &h);
+		int at = err || !leaving ? -1 : holder_index(&h, leaving);
 
-		memcpy(c.id, t->id, ID_TEXT);
-		c.set.updated_at = op->now;
-		err = task_paused(op, t, &paused);
 		if (err)
 			return err;
-		c.set.hold = paused ? HOLD_PAUSE : HOLD_NONE;
-		err = store_apply(op->app->store, &u);
-		if (err == ERR_CONFLICT) {
-			/* It was cancelled or admitted meanwhile; its slot is free again unless it holds it rightly. */
-			err = o.row && holds_slot(o.row) ? OK : slot_drop(op, key, t->id);
-		} else if (!err) {
-			task_posted(op, o.row, NULL);
+		if (at >= 0)
+			h.ids.v[at] = h.ids.v[--h.ids.n];
+		err = next_waiter(op, key, &h, &next, &change);
+		if (err || (!next && at < 0))
+			return err;
+		if (next) {
+			/* the array has room for one more */
+			if (holder_index(&h, next->id) < 0)
+				h.ids.v[h.ids.n++] = next->id;
+			ops[u.n++] = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = &change, .want_row = true };
 		}
-		if (err)
-			return err;
+		ops[0] = holders_op(op, key, &h);
+		err = store_apply(op->app->store, &u);
+		if (err == ERR_CONFLICT)
+			continue;
+		*moved = !err && next;
+		if (*moved)
+			task_posted(op, ops[1].row, NULL);
+		return err;
 	}
+	return error_set(op->err, ERR_CONFLICT, "slot record of a key is contended");
 }
 
 enum err slot_pass_on(struct op *op, const struct task *t)
 {
-	enum err err = slot_drop(op, t->concurrency_key, t->id);
+	bool moved;
 
-	return err ? err : admit_waiters(op, t->concurrency_key);
+	return exchange(op, t->concurrency_key, t->id, &moved);
+}
+
+/* Let waiters in while slots are free. */
+static enum err admit_waiters(struct op *op, const char *key)
+{
+	bool moved = true;
+	enum err err = OK;
+
+	while (moved && !err)
+		err = exchange(op, key, NULL, &moved);
+	return err;
 }
 
 enum err slot_heal(struct op *op, const char *key)
