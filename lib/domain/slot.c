@@ -21,7 +21,7 @@ static enum err holders_load(struct op *op, const char *key, struct holders *h)
 	struct jv *v;
 	enum err err = store_rec_get(op->app->store, REC_SLOT, key, op->arena, &rec, op->err);
 
-	*h = (struct holders){ 0 };
+	*h = (struct holders){ .ids.v = arena_calloc(op->arena, 1, sizeof(char *)) };
 	if (err || !rec)
 		return err;
 	err = json_parse(op->arena, rec->body, strlen(rec->body), JSON_BUILD_ALL, &v, op->err);
