@@ -9,6 +9,7 @@
 #include "../lib/base/limits.h"
 #include "../lib/base/log.h"
 #include "../lib/base/metrics.h"
+#include "../lib/base/window.h"
 #include "../lib/domain/idem.h"
 #include "../lib/domain/session.h"
 #include "../lib/net/netmatch.h"
@@ -151,6 +152,10 @@ static enum err pass_gate(struct req *r, int64_t iat)
 		return OK;
 	enum err err = bus_gate(r->op.app->bus, &r->gate);
 
+	/* Without Redis each process limits for itself. */
+	if (err && r->gate.rate_key)
+		r->gate.limited = !window_take(r->gate.rate_key, r->gate.limit, r->gate.cost, &r->gate.remaining,
+					       &r->gate.reset_s);
 	if (iat && (err || !r->gate.warm)) {
 		err = session_revoked(&r->op, r->caller.jti, r->caller.id, iat, &revoked);
 		if (err)

@@ -2,6 +2,7 @@
 #include "../lib/domain/task.h"
 
 #include "../lib/base/limits.h"
+#include "../lib/base/window.h"
 #include "handlers.h"
 #include "queries.h"
 #include "routes.h"
@@ -73,6 +74,22 @@ static enum err batch_items(struct req *r, const struct jv **items)
 	return r->op.err->code;
 }
 
+/* A batch counts as many submissions as it has tasks; the request itself was counted as one. */
+static enum err count_batch(struct req *r, int64_t n)
+{
+	struct gate g = { .rate_key = r->gate.rate_key, .limit = r->gate.limit, .cost = (int)n - 1 };
+
+	if (r->caller.kind != CALLER_USER || !g.rate_key || n < 2)
+		return OK;
+	if (bus_gate(r->op.app->bus, &g))
+		g.limited = !window_take(g.rate_key, g.limit, g.cost, &g.remaining, &g.reset_s);
+	r->gate.remaining = g.remaining;
+	if (!g.limited)
+		return OK;
+	return error_public(r->op.err, ERR_RATE, "The batch has %lld tasks; only %lld more may be submitted in %d s.",
+			    (long long)n, (long long)g.remaining + 1, g.reset_s);
+}
+
 enum err h_task_batch(struct req *r, struct resp *p)
 {
 	const struct jv *items;
@@ -80,6 +97,8 @@ enum err h_task_batch(struct req *r, struct resp *p)
 	bool any_failed;
 	enum err err = batch_items(r, &items);
 
+	if (!err)
+		err = count_batch(r, items->n);
 	if (!err)
 		err = task_submit_batch(&r->op, items, &answer, &any_failed);
 	if (err)

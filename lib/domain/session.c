@@ -7,6 +7,7 @@
 #include "../base/clock.h"
 #include "../base/limits.h"
 #include "../base/log.h"
+#include "../base/window.h"
 #include "agent.h"
 #include "user.h"
 
@@ -57,8 +58,13 @@ static enum err too_many(struct op *op, const char *key, int64_t limit)
 	int64_t count = 0;
 	int reset = 0;
 
-	if (!limit || bus_peek(op->app->bus, key, &count, &reset))
-		return OK;	/* Redis is away: bcrypt's queue still bounds the rate */
+	if (!limit)
+		return OK;
+	if (bus_peek(op->app->bus, key, &count, &reset)) {
+		/* Redis is away: each process counts for itself. */
+		count = window_count(key);
+		reset = WINDOW_S;
+	}
 	if (count >= limit)
 		return error_public(op->err, ERR_RATE, "Too many failed attempts; try again in %d s.", reset);
 	return OK;
@@ -75,11 +81,14 @@ static enum err guard_check(struct op *op, struct guard *g, const char *account)
 
 static enum err guard_failed(struct op *op, const struct guard *g)
 {
+	const char *const keys[] = { g->address, g->account };
 	int64_t count;
 	int reset;
 
-	if (bus_count(op->app->bus, g->address, &count, &reset) || bus_count(op->app->bus, g->account, &count, &reset))
-		log_debug("failed log-in is not counted: Redis is away");
+	for (int i = 0; i < 2; i++) {
+		if (bus_count(op->app->bus, keys[i], &count, &reset))
+			window_take(keys[i], 0, 1, &count, &reset);
+	}
 	log_warn("log-in failed");
 	return error_set(op->err, ERR_UNAUTHENTICATED, "wrong credentials");
 }
