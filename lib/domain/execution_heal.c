@@ -64,11 +64,39 @@ static enum err being_revived(struct op *op, const struct execution *ex, int s, 
 	return err;
 }
 
+/*
+ * Counts that belong to the record as it stands. ex may come from a page that was read a while ago, and the tasks of a
+ * stage that has begun since then are no leftovers of it.
+ */
+static enum err count_afresh(struct op *op, struct execution *ex, bool *still)
+{
+	*still = false;
+	for (int i = 0; i < 3; i++) {
+		struct execution *now;
+		enum err err = execution_count(op, ex);
+
+		if (!err)
+			err = execution_load(op, ex->id, &now);
+		if (err)
+			return err;
+		if (now->rev == ex->rev) {
+			*still = true;
+			return OK;
+		}
+		*ex = *now;
+	}
+	return OK;	/* it moves by itself */
+}
+
 enum err execution_heal(struct op *op, struct execution *ex, bool crashed)
 {
+	bool still;
+	enum err err = count_afresh(op, ex, &still);
+
+	if (err || !still)
+		return err;
 	bool over = ex->status != EXEC_CREATED && ex->status != EXEC_RUNNING && ex->status != EXEC_PAUSED;
 	bool settled = op->now - ex->updated_at > FILL_MS;
-	enum err err = execution_count(op, ex);
 
 	for (int s = 1; s <= ex->n_stages && !err; s++) {
 		bool running = ex->state[s].status == STAGE_RUNNING;
