@@ -159,23 +159,24 @@ int completion_body(struct buf *b, const struct jv *tasks)
 	return n;
 }
 
-/* Items that were not carried out. */
-int failed_items(const struct jv *data)
+/* How many items were not carried out; says of the first why. */
+int failed_items(struct load *l, int status, const struct jv *data)
 {
 	const struct jv *items = jv_get(data, "items");
 	int bad = 0;
 
-	for (const struct jv *i = items ? items->child : NULL; i; i = i->next)
-		bad += jv_get(i, "error") && jv_get(i, "error")->type != J_NULL;
+	for (const struct jv *i = items ? items->child : NULL; i; i = i->next) {
+		if (!jv_get(i, "error") || jv_get(i, "error")->type == J_NULL)
+			continue;
+		if (bad++ == 0)
+			load_failed(l, "an item of a batch", status, jv_text(&l->arena, i));
+	}
 	return bad;
 }
 
 static void batch_completed(struct op *op, int status, const struct jv *data)
 {
-	int bad = failed_items(data);
-
-	if (bad) {
-		load_failed(op->load, "items of a batch failed", status, "");
+	if (failed_items(op->load, status, data)) {
 		op_end(op, 0);
 		return;
 	}
@@ -214,8 +215,7 @@ static void batch_claim(struct op *op)
 
 static void batch_submitted(struct op *op, int status, const struct jv *data)
 {
-	if (failed_items(data)) {
-		load_failed(op->load, "items of a batch failed", status, "");
+	if (failed_items(op->load, status, data)) {
 		op_end(op, 0);
 		return;
 	}

@@ -6,7 +6,7 @@
 #include "load.h"
 
 int completion_body(struct buf *b, const struct jv *tasks);
-int failed_items(const struct jv *data);
+int failed_items(struct load *l, int status, const struct jv *data);
 
 bool prepare_assign(struct load *l);
 void start_assign(struct op *op);
