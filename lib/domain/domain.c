@@ -109,11 +109,13 @@ static const struct lane_info *lane_find(int64_t lane, const char *sig, struct a
 	pthread_mutex_lock(&lanes_lock);
 	const struct lane_info *info = *slot;
 
-	if (!info)
+	if (!info && sig)
 		info = *slot = lane_parse(&kept, lane, arena_strdup(&kept, sig));
 	pthread_mutex_unlock(&lanes_lock);
 	/* A slot taken by another lane stays its own: the rare second one is parsed each time. */
-	return info && info->lane == lane ? info : lane_parse(scratch, lane, sig);
+	if (info && info->lane == lane)
+		return info;
+	return sig ? lane_parse(scratch, lane, sig) : NULL;
 }
 
 bool lane_fits(void *arg, int64_t lane, const char *lane_sig)

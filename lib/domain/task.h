@@ -63,8 +63,8 @@ void task_place(struct op *op, struct task *t, struct strs *capabilities);
 /* --- reading -------------------------------------------------------------------------------------- */
 
 /*
- * One task the caller may see. A worker sees only tasks it holds or held (agent_id); others look like
- * ERR_NOT_FOUND.
+ * One task the caller may see. A worker without task:manage sees only tasks it holds, held last or submitted;
+ * others look like ERR_NOT_FOUND.
  */
 enum err task_get(struct op *op, const char *id, struct task **out) MUST_CHECK;
 /* A page; a worker's is narrowed to its own. */
@@ -106,6 +106,9 @@ enum err task_fail(struct op *op, const char *id, int64_t fence, const struct ta
 	MUST_CHECK;
 /* Give it back unharmed: pending again, the attempt is not counted. */
 enum err task_release(struct op *op, const char *id, int64_t fence, struct task **out) MUST_CHECK;
+
+/* May the caller report for the task, its fence being right? */
+bool task_held_by_caller(const struct op *op, const struct task *t);
 
 struct report_item {
 	const char *task_id;

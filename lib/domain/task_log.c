@@ -47,8 +47,8 @@ enum err task_log(struct op *op, const char *id, int64_t fence, const struct log
 	if (t->fence != fence || !(ST(t->status) & ST_LEASED))
 		return error_public(op->err, ERR_STALE_FENCE, "The task's fence is %lld now; the lease was lost.",
 				    (long long)t->fence);
-	if (op->caller->kind == CALLER_AGENT && strcmp(op->caller->id, t->agent_id) != 0)
-		return error_set(op->err, ERR_FORBIDDEN, "not the holder");
+	if (!task_held_by_caller(op, t))
+		return error_public(op->err, ERR_FORBIDDEN, "The task is leased to another agent.");
 	struct store_op *ops = arena_calloc(op->arena, (size_t)n, sizeof(*ops));
 	struct store_unit u = { .ops = ops, .n = (size_t)n, .arena = op->arena, .error = op->err };
 

@@ -57,10 +57,15 @@ static enum err refused(struct op *op, const struct task *row, int64_t fence)
 	return error_public(op->err, ERR_FORBIDDEN, "The task is leased to another agent.");
 }
 
-/* Only the agent that holds the lease reports; people with task:manage may with the right fence. */
+/* Only the agent that holds the lease reports; who manages tasks and is no agent may with the right fence. */
 static const char *holder(const struct op *op)
 {
-	return op->caller->kind == CALLER_AGENT ? op->caller->id : NULL;
+	return op->caller->kind == CALLER_AGENT || !caller_may(op->caller, PERM_TASK_MANAGE) ? op->caller->id : NULL;
+}
+
+bool task_held_by_caller(const struct op *op, const struct task *t)
+{
+	return !holder(op) || strcmp(holder(op), t->agent_id) == 0;
 }
 
 static struct task_change report(struct op *op, const char *id, int64_t fence, uint32_t from)
@@ -101,8 +106,7 @@ enum err task_progress(struct op *op, const char *id, int64_t fence, double prog
 	c.set.message = message;
 	enum err err = change_one(op, &c, true, &row);
 
-	if (err == ERR_CONFLICT && row && row->status == TASK_ASSIGNED && row->fence == fence &&
-	    (!holder(op) || strcmp(holder(op), row->agent_id) == 0)) {
+	if (err == ERR_CONFLICT && row && row->status == TASK_ASSIGNED && row->fence == fence && task_held_by_caller(op, row)) {
 		err = start_assigned(op, row);
 		if (!err)
 			err = change_one(op, &c, true, &row);
@@ -133,7 +137,7 @@ static struct task_change completion(struct op *op, const char *id, int64_t fenc
 /* The same report came before: it gets the same answer. */
 static bool is_repeat(const struct op *op, const struct task *row, int64_t fence, uint32_t ended)
 {
-	return row->fence == fence && ST(row->status) & ended && (!holder(op) || strcmp(holder(op), row->agent_id) == 0);
+	return row->fence == fence && ST(row->status) & ended && task_held_by_caller(op, row);
 }
 
 /* A result that the stage's validation refuses ends the attempt as a validation error. */
@@ -186,7 +190,7 @@ enum err task_complete(struct op *op, const char *id, int64_t fence, const char 
 	enum err err = change_one(op, &c, false, &row);
 
 	if (err == ERR_CONFLICT && row) {
-		bool mine = row->fence == fence && (!holder(op) || strcmp(holder(op), row->agent_id) == 0);
+		bool mine = row->fence == fence && task_held_by_caller(op, row);
 
 		if (is_repeat(op, row, fence, ST(TASK_COMPLETED))) {
 			*out = row;
@@ -211,7 +215,7 @@ enum err task_fail(struct op *op, const char *id, int64_t fence, const struct ta
 
 	if (!err && !row)
 		return error_set(op->err, ERR_NOT_FOUND, "no task %s", id);
-	if (!err && row->status == TASK_ASSIGNED && row->fence == fence) {
+	if (!err && row->status == TASK_ASSIGNED && row->fence == fence && task_held_by_caller(op, row)) {
 		err = start_assigned(op, row);
 		if (!err)
 			err = store_task_get(op->app->store, id, op->arena, &row, op->err);

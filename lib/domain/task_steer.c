@@ -20,10 +20,28 @@ const struct schema task_update_schema = {
 	.help = "What may still change before a task runs.",
 };
 
+/* A worker that does not manage tasks, agent or not, knows only its own. */
+static bool sees_all(const struct caller *c)
+{
+	return c->role != ROLE_WORKER || caller_may(c, PERM_TASK_MANAGE);
+}
+
 bool task_visible(const struct caller *c, const struct task *t)
 {
-	return c->kind != CALLER_AGENT || c->role != ROLE_WORKER || strcmp(t->agent_id, c->id) == 0 ||
-	       (t->created_by && strcmp(t->created_by, c->id) == 0);
+	return sees_all(c) || strcmp(t->agent_id, c->id) == 0 || (t->created_by && strcmp(t->created_by, c->id) == 0);
+}
+
+/* Narrow the filter to what the caller may see; false when nothing is left of it. */
+static bool narrow(const struct caller *c, struct task_filter *f)
+{
+	const char **own = c->kind == CALLER_AGENT ? &f->agent_id : &f->created_by;
+
+	if (sees_all(c))
+		return true;
+	if (*own && strcmp(*own, c->id) != 0)
+		return false;
+	*own = c->id;
+	return true;
 }
 
 enum err task_get(struct op *op, const char *id, struct task **out)
@@ -49,8 +67,9 @@ enum err task_list(struct op *op, struct task_filter *f, const char *cursor, str
 		if (!id_valid(f->after))
 			return error_set(op->err, ERR_BAD_CURSOR, "no id in the cursor");
 	}
-	if (op->caller->kind == CALLER_AGENT && op->caller->role == ROLE_WORKER)
-		f->agent_id = op->caller->id;
+	*out = (struct task_page){ 0 };
+	if (!narrow(op->caller, f))
+		return OK;
 	enum err err = store_tasks_list(op->app->store, f, op->arena, out, op->err);
 
 	if (!err && out->more)

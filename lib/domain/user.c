@@ -113,6 +113,14 @@ static enum err read_grants(struct op *op, const struct strs *names, enum role r
 	return OK;
 }
 
+/* Who may change somebody could take his place: nobody rises through one with more rights. */
+static enum err may_touch(struct op *op, perms_t perms, enum data_class clearance)
+{
+	if (!perms_within(perms, op->caller->perms) || clearance > op->caller->clearance)
+		return error_public(op->err, ERR_FORBIDDEN, "Nobody can change or remove one with more rights than they hold.");
+	return OK;
+}
+
 static enum err set_password(struct op *op, struct user *u, const char *password)
 {
 	char *hash = arena_alloc(op->arena, PASSWORD_HASH_TEXT);
@@ -202,7 +210,7 @@ enum err user_update(struct op *op, const char *id, const struct user_in *in, st
 {
 	enum err err = user_load(op, id, out);
 
-	if (err)
+	if (err || (err = may_touch(op, role_perms((*out)->role) | (*out)->extra_perms, (*out)->clearance)))
 		return err;
 	struct user *u = *out;
 	enum role role = u->role;
@@ -239,7 +247,7 @@ enum err user_delete(struct op *op, const char *id)
 	struct user *u;
 	enum err err = user_load(op, id, &u);
 
-	if (err)
+	if (err || (err = may_touch(op, role_perms(u->role) | u->extra_perms, u->clearance)))
 		return err;
 	if (strcmp(id, op->caller->id) == 0)
 		return error_public(op->err, ERR_BAD_STATE, "Nobody can delete themselves.");
@@ -411,8 +419,12 @@ enum err api_key_delete(struct op *op, const char *id)
 	struct record rec = { .kind = REC_API_KEY, .id = id };
 	struct store_op o = { .kind = SOP_REC_DELETE, .rec = &rec, .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &u);
+	struct api_key *k;
+	enum err err = api_key_load(op, id, &k);
 
+	if (err || (err = may_touch(op, k->perms, k->clearance)))
+		return err;
+	err = store_apply(op->app->store, &u);
 	return err == ERR_CONFLICT ? error_public(op->err, ERR_NOT_FOUND, "There is no API key %s.", id) : err;
 }
 

@@ -57,7 +57,7 @@ struct task {
 	enum hold hold;
 	int64_t due_at;			/* HOLD_TIME: when it becomes claimable */
 	int64_t lane;			/* hash of lane_sig: tasks of one lane fit the same agents */
-	const char *lane_sig;		/* {"type":…,"capabilities":[…],"classification":…}; given at insert */
+	const char *lane_sig;		/* {"type":…,"capabilities":[…],"classification":…}; given at insert, read with pending ones */
 	int64_t order_key;		/* claim order inside and across lanes: smallest first */
 	const char *parameters;		/* JSON */
 	const char *requirements;	/* JSON object */

@@ -61,6 +61,20 @@ static int load_part(struct sq_conn *c, const char *id, int part, struct arena *
 	return rc;
 }
 
+/* The signature of a waiting task's lane; whoever gives the task to somebody asks for it. */
+static int load_signature(struct sq_conn *c, struct task *t, struct arena *a)
+{
+	sqlite3_stmt *st = sq_st(c, SQ_LANE_SIG);
+
+	sqlite3_bind_int64(st, 1, t->lane);
+	int rc = sqlite3_step(st);
+
+	if (rc == SQLITE_ROW)
+		t->lane_sig = sq_col_text(st, 0, a);
+	sqlite3_reset(st);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 static int read_values(struct sq_conn *c, sqlite3_stmt *st, struct task *t, unsigned parts, struct arena *a)
 {
 	const char **value[] = { &t->parameters, &t->requirements, &t->dependencies, &t->result, &t->attempts };
@@ -122,6 +136,8 @@ struct task *sq_task_row(struct sq_conn *c, sqlite3_stmt *st, enum task_cols col
 	unsigned parts = (unsigned)sqlite3_column_int(st, i++);
 
 	*rc = cols == TASK_COLS_ALL ? read_values(c, st, t, parts, a) : SQLITE_OK;
+	if (*rc == SQLITE_OK && t->status == TASK_PENDING)
+		*rc = load_signature(c, t, a);
 	return *rc == SQLITE_OK ? t : NULL;
 }
 
