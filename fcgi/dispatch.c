@@ -9,6 +9,7 @@
 #include "../lib/base/limits.h"
 #include "../lib/base/log.h"
 #include "../lib/base/metrics.h"
+#include "../lib/base/secret.h"
 #include "../lib/base/window.h"
 #include "../lib/domain/idem.h"
 #include "../lib/domain/session.h"
@@ -177,7 +178,7 @@ static bool metrics_allowed(const struct req *r, FCGX_Request *f)
 	const char *auth = param(f, "HTTP_AUTHORIZATION");
 
 	return caller_may(&r->caller, PERM_SYSTEM_HEALTH) || in_networks("loopback", r->caller.address) ||
-	       (*token && auth && strncmp(auth, "Bearer ", 7) == 0 && strcmp(auth + 7, token) == 0);
+	       (*token && auth && strncmp(auth, "Bearer ", 7) == 0 && secret_str_equal(auth + 7, token));
 }
 
 static enum err authorise(struct req *r, FCGX_Request *f)

@@ -2,9 +2,9 @@
 #include "seal.h"
 
 #include <openssl/evp.h>
-#include <openssl/sha.h>
 
 #include "../base/id.h"
+#include "../base/secret.h"
 
 #define KEY_LEN 32
 #define NONCE_LEN 12
@@ -37,12 +37,12 @@ static bool from_hex(const char *text, unsigned char out[KEY_LEN])
 static bool key_set(struct seal_key *k, const char *text)
 {
 	static const unsigned char salt[] = "mcp field encryption";
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8_t digest[MAC_LEN];
 
 	if (!from_hex(text, k->key) &&
 	    PKCS5_PBKDF2_HMAC(text, (int)strlen(text), salt, sizeof(salt) - 1, ROUNDS, EVP_sha256(), KEY_LEN, k->key) != 1)
 		return false;
-	SHA256(k->key, KEY_LEN, digest);
+	sha256(k->key, KEY_LEN, digest);
 	hex_encode(digest, KEY_ID_LEN, k->id);
 	k->set = true;
 	return true;

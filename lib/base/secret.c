@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/sha.h>
 
 bool secret_equal(const void *a, const void *b, size_t n)
 {
@@ -47,6 +48,11 @@ void secret_free(char *s)
 	if (s)
 		secret_wipe(s, strlen(s));
 	free(s);
+}
+
+void sha256(const void *data, size_t n, uint8_t out[MAC_LEN])
+{
+	SHA256(data, n, out);
 }
 
 void mac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t out[MAC_LEN])

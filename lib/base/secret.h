@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Primitives that handling secrets needs and that must stand once: comparison in constant time,
- * wiping that the compiler cannot drop, HMAC-SHA-256, and base64url without padding.
- *
- * secret.c is the one file that includes OpenSSL's headers: they declare a type ERR_STATE, which is
- * one of our error codes, so error.h and they cannot stand in one file.
+ * wiping that the compiler cannot drop, SHA-256 and its HMAC, and base64url without padding.
  */
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H
@@ -25,6 +22,7 @@ void secret_wipe(void *p, size_t n);
 /* Wipe and free a string; NULL is fine. */
 void secret_free(char *s);
 
+void sha256(const void *data, size_t n, uint8_t out[MAC_LEN]);
 void mac_sha256(const void *key, size_t key_len, const void *data, size_t n, uint8_t out[MAC_LEN]);
 
 /* Characters base64url makes of n bytes. */

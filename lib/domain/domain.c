@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "domain.h"
 
-#include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <pthread.h>
 
 #include "../base/clock.h"
 #include "../base/limits.h"
+#include "../base/secret.h"
 
 const char *const task_status_names[] = { "pending", "assigned", "running", "retrying", "completed", "failed",
 					  "cancelled", NULL };
@@ -37,7 +36,7 @@ static int str_cmp(const void *a, const void *b)
 
 const char *lane_signature(struct arena *a, const char *type, struct strs *caps, enum data_class c, int64_t *lane)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8_t digest[MAC_LEN];
 	struct buf b;
 	struct jw w;
 
@@ -54,7 +53,7 @@ const char *lane_signature(struct arena *a, const char *type, struct strs *caps,
 	jw_end_arr(&w);
 	jw_kstr(&w, "classification", class_names[c]);
 	jw_end_obj(&w);
-	SHA256((const unsigned char *)b.p, b.n, digest);
+	sha256(b.p, b.n, digest);
 	uint64_t h = 0;
 
 	for (int i = 0; i < 8; i++)
@@ -180,19 +179,9 @@ const char *cursor_encode(struct arena *a, const char *kind, const char *positio
 {
 	const char *plain = arena_printf(a, "%s:%s", kind, position);
 	size_t n = strlen(plain);
-	char *out = arena_alloc(a, 4 * ((n + 2) / 3) + 1);
-	int len = EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)plain, (int)n);
+	char *out = arena_alloc(a, B64URL_LEN(n) + 1);
 
-	for (int i = 0; i < len; i++) {
-		if (out[i] == '+')
-			out[i] = '-';
-		else if (out[i] == '/')
-			out[i] = '_';
-		else if (out[i] == '=') {
-			out[i] = '\0';
-			break;
-		}
-	}
+	b64url_encode(plain, n, out);
 	return out;
 }
 
@@ -202,19 +191,15 @@ enum err cursor_decode(struct op *op, const char *kind, const char *text, const 
 	size_t kind_len = strlen(kind);
 
 	*position = NULL;
-	if (n == 0 || n > 512 || strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != n)
-		return error_set(op->err, ERR_BAD_CURSOR, "cursor alphabet");
-	size_t padded = (n + 3) / 4 * 4;
-	char *in = arena_alloc(op->arena, padded + 1);
-	char *out = arena_zalloc(op->arena, padded + 1);
+	if (n == 0 || n > 512)
+		return error_set(op->err, ERR_BAD_CURSOR, "length of a cursor");
+	char *plain = arena_zalloc(op->arena, n);
+	ptrdiff_t got = b64url_decode(text, n, (uint8_t *)plain);
 
-	for (size_t i = 0; i < padded; i++)
-		in[i] = i >= n ? '=' : text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
-	in[padded] = '\0';
-	if (EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)in, (int)padded) < 0)
-		return error_set(op->err, ERR_BAD_CURSOR, "cursor is not base64url");
-	if (strncmp(out, kind, kind_len) != 0 || out[kind_len] != ':')
+	if (got < 0 || strlen(plain) != (size_t)got)
+		return error_set(op->err, ERR_BAD_CURSOR, "cursor is not base64url text");
+	if (strncmp(plain, kind, kind_len) != 0 || plain[kind_len] != ':')
 		return error_set(op->err, ERR_BAD_CURSOR, "cursor of another list");
-	*position = out + kind_len + 1;
+	*position = plain + kind_len + 1;
 	return OK;
 }

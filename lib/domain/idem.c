@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "idem.h"
 
-#include <openssl/sha.h>
+#include "../base/secret.h"
 
 static const char *sha256_hex(struct arena *a, const char *p, size_t n)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8_t digest[MAC_LEN];
 	char *hex = arena_alloc(a, 2 * sizeof(digest) + 1);
 
-	SHA256((const unsigned char *)p, n, digest);
+	sha256(p, n, digest);
 	hex_encode(digest, sizeof(digest), hex);
 	return hex;
 }

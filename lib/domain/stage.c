@@ -5,9 +5,8 @@
  */
 #include "execution.h"
 
-#include <openssl/sha.h>
-
 #include "../base/log.h"
+#include "../base/secret.h"
 #include "task.h"
 
 #define UNIT_TASKS 64			/* a stage of so many tasks commits in one unit with its record */
@@ -17,13 +16,13 @@
 
 static void task_id_of(const struct execution *ex, int s, int64_t seq, char out[ID_TEXT])
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	uint8_t digest[MAC_LEN];
 	uint8_t bytes[16];
 	char name[80];
 	int n = snprintf(name, sizeof(name), "%s/%d/%lld", ex->id, s, (long long)seq);
 	uint64_t ms = (uint64_t)ex->state[s].started_at;
 
-	SHA256((const unsigned char *)name, (size_t)n, digest);
+	sha256(name, (size_t)n, digest);
 	memcpy(bytes, digest, sizeof(bytes));
 	for (int i = 5; i >= 0; i--, ms >>= 8)
 		bytes[i] = (uint8_t)ms;
