@@ -2,6 +2,8 @@
 /* Opening and closing the MongoDB store, clients, and what the driver's errors mean. */
 #include "store_mongo_int.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
 #include "../base/clock.h"
 #include "../base/log.h"
 
@@ -192,6 +194,18 @@ static void driver_log(mongoc_log_level_t level, const char *domain, const char 
 		log_warn("MongoDB driver, %s: %s", domain, message);
 	else if (level <= MONGOC_LOG_LEVEL_WARNING)
 		log_debug("MongoDB driver, %s: %s", domain, message);
+}
+
+/*
+ * The driver makes a file of counters in /dev/shm as soon as it is loaded, and a process that is killed leaves
+ * it behind. Nobody here reads them: the name goes at once.
+ */
+static void __attribute__((constructor)) drop_counters(void)
+{
+	char name[32];
+
+	if (snprintf(name, sizeof(name), "/mongoc-%d", (int)getpid()) > 0)
+		shm_unlink(name);
 }
 
 static void driver_start(void)

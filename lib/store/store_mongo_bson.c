@@ -72,7 +72,7 @@ static const struct field {
 	F("timeout", F_LONG, timeout_s, true, TF_LIMITS),
 	F("max_retries", F_LONG, max_retries, true, TF_LIMITS | TF_MAX_RETRIES),
 	F("retry", F_RETRY, retry, true, 0),
-	F("attempt", F_LONG, attempt, true, 0),
+	F("attempt", F_LONG, attempt, true, TF_ATTEMPT_SET),
 	F("fence", F_LONG, fence, true, 0),
 	F("lease_expires_at", F_DATE, lease_expires_at, false, TF_LEASE),
 	F("assigned_agent_id", F_ID, agent_id, false, TF_AGENT),

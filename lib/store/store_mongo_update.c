@@ -31,7 +31,8 @@ static const char *const texts[E_TEXTS] = {
 		    "{\"$ifNull\":[\"$$d.a\",{\"$ifNull\":[\"$assigned_agent_id\",\"\"]}]}]}",
 	[E_GUARD] = "{\"$or\":[{\"$ne\":[\"$$d.g\",true]},{\"$ne\":[\"$guarded\",true]}]}",
 	[E_TOKEN] = "{\"$not\":[{\"$in\":[\"$$d.w\",{\"$ifNull\":[\"$w\",[]]}]}]}",
-	[E_COUNTS] = "{\"fence\":{\"$add\":[\"$fence\",\"$$d.fi\"]},\"attempt\":{\"$add\":[\"$attempt\",\"$$d.ai\"]},"
+	[E_COUNTS] = "{\"fence\":{\"$add\":[\"$fence\",\"$$d.fi\"]},"
+		     "\"attempt\":{\"$add\":[{\"$ifNull\":[\"$$d.set.attempt\",\"$attempt\"]},\"$$d.ai\"]},"
 		     "\"w\":{\"$slice\":[{\"$concatArrays\":[{\"$ifNull\":[\"$w\",[]]},[\"$$d.w\"]]},-4]}}",
 };
 static bson_t parsed[E_TEXTS];

@@ -2,11 +2,14 @@
 /*
  * Pages of lists. A page is a walk along one index in the order of _id. The part of the filter that the index answers
  * exactly costs nothing; the rest is looked at document by document, and so is bounded: the server is told to
- * stop after STORE_SCAN_MAX of them ($limit before the second $match). When that leaves the page short, the id
+ * stop after MG_WALK_MAX of them ($limit before the second $match). When that leaves the page short, the id
  * at which the bound lies is asked for, and the page is read once more exactly up to there, so that `last` never
  * passes a document that was not looked at, whatever changes meanwhile.
  */
 #include "store_mongo_int.h"
+
+/* Documents looked at for a page: what the server does in some 10 ms, and fewer than STORE_SCAN_MAX. */
+#define MG_WALK_MAX 3000
 
 void mg_walk_init(struct mg_walk *w, struct arena *a)
 {
@@ -161,7 +164,7 @@ static enum err find_bound(struct mongo_store *s, struct mg_walk *w, struct erro
 	append_sort(w, &opts);
 	if (w->hint)
 		BSON_APPEND_UTF8(&opts, "hint", w->hint);
-	BSON_APPEND_INT64(&opts, "skip", STORE_SCAN_MAX - 1);
+	BSON_APPEND_INT64(&opts, "skip", MG_WALK_MAX - 1);
 	BSON_APPEND_INT64(&opts, "limit", 1);
 	BSON_APPEND_DOCUMENT_BEGIN(&opts, "projection", &sub);
 	BSON_APPEND_INT32(&sub, "_id", 1);
@@ -181,7 +184,7 @@ static enum err find_bound(struct mongo_store *s, struct mg_walk *w, struct erro
 
 enum err mg_walk_page(struct mongo_store *s, struct mg_walk *w, struct error *e)
 {
-	enum err err = fetch(s, w, STORE_SCAN_MAX, e);
+	enum err err = fetch(s, w, MG_WALK_MAX, e);
 
 	if (err || bson_empty(&w->rest) || w->more)
 		return err;

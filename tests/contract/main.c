@@ -23,17 +23,18 @@ static int passed, failed, skipped, serial;
 static const struct {
 	const char *name;
 	const struct contract_case *cases;
-	bool sqlite_only;
+	const char *only_for;	/* start of the URIs, NULL: any store */
 } suites[] = {
-	{ "tasks", cases_tasks, false },
-	{ "units", cases_units, false },
-	{ "records", cases_records, false },
-	{ "claims", cases_claims, false },
-	{ "lists", cases_lists, false },
-	{ "times", cases_times, false },
-	{ "bulk", cases_bulk, false },
-	{ "processes", cases_processes, false },
-	{ "sqlite", cases_sqlite, true },
+	{ "tasks", cases_tasks, NULL },
+	{ "units", cases_units, NULL },
+	{ "records", cases_records, NULL },
+	{ "claims", cases_claims, NULL },
+	{ "lists", cases_lists, NULL },
+	{ "times", cases_times, NULL },
+	{ "bulk", cases_bulk, NULL },
+	{ "processes", cases_processes, NULL },
+	{ "sqlite", cases_sqlite, "sqlite" },
+	{ "mongo", cases_mongo, "mongodb" },
 };
 
 static const struct {
@@ -154,7 +155,7 @@ static void on_end(const CU_pTest test, const CU_pSuite suite, const CU_pFailure
 static void add_suites(void)
 {
 	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++) {
-		if (suites[i].sqlite_only && !strncmp(base_uri, "mongodb", 7))
+		if (suites[i].only_for && strncmp(base_uri, suites[i].only_for, strlen(suites[i].only_for)))
 			continue;
 		CU_pSuite suite = CU_add_suite_with_setup_and_teardown(suites[i].name, NULL, NULL, set_up, tear_down);
 
