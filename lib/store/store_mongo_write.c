@@ -183,7 +183,7 @@ enum err mg_apply(struct store *base, struct store_unit *u, bool each)
 		plan(&p, u->arena);
 		if (u->n == 1 || each)
 			submit_waves(s, &p);
-		if (u->n == 1) {
+		if (u->n == 1 && !each) {
 			err = p.jobs[0].err;
 			if (err)
 				mg_error(u->error, err, "%s", p.jobs[0].detail);
