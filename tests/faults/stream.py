@@ -29,6 +29,7 @@ class Stream:
         self.reported = {}              # task id -> {(fence, result): answered}
         self.refused = []               # answers no outage explains
         self.finished = 0
+        self.last_trouble = {}          # of each thread, to be shown when it never gets an answer
         self.lock = threading.Lock()
         self.enough, self.over = threading.Event(), threading.Event()
         self.agents = [panel.register_agent(capabilities=[self.capability]) for _ in range(agents if workers else 0)]
@@ -58,7 +59,8 @@ class Stream:
             try:
                 more = {"token": token} if token else {}
                 got = self.panel.request(method, path, body, headers=headers, timeout=10, **more)
-            except TROUBLE:
+            except TROUBLE as why:
+                self.last_trouble[threading.get_ident()] = (method, path, key, repr(why))
                 time.sleep(0.05)
                 continue
             if got.status in good or 400 <= got.status < 500 and got.status not in (408, 409, 429):
@@ -70,6 +72,7 @@ class Stream:
                     time.sleep(0.05)
                     continue
                 return got
+            self.last_trouble[threading.get_ident()] = (method, path, key, got.status, got.text[:300])
             time.sleep(0.05)
         return None
 
@@ -118,8 +121,8 @@ class Stream:
         """Nothing new; wait until every acknowledged task has ended."""
         self.enough.set()
         for thread in self.threads[:-len(self.agents) or None]:
-            thread.join(20)
-            assert not thread.is_alive(), "a submission never got an answer"
+            thread.join(40)
+            assert not thread.is_alive(), ("a submission never got an answer", self.last_trouble.get(thread.ident))
         open_ones = set(self.acknowledged)
 
         def all_ended():
