@@ -123,7 +123,7 @@ static const struct {
 	{ TF_LEASE, "lease_expires_at=?" },
 	{ TF_AGENT, "agent_id=?,assigned_at=?" },
 	{ TF_FENCE_BUMP, "fence=?" },
-	{ TF_ATTEMPT_BUMP, "attempt=?" },
+	{ TF_ATTEMPT_BUMP | TF_ATTEMPT_SET, "attempt=?" },
 	{ TF_PROGRESS, "progress=?,message=coalesce(?,message)" },
 	{ TF_RESULT, "result=?" },
 	{ TF_ERROR, "error=?" },
@@ -201,7 +201,7 @@ static bool bind_fields(sqlite3_stmt *st, const struct task *t, uint32_t f, unsi
 	}
 	if (f & TF_FENCE_BUMP)
 		sqlite3_bind_int64(st, i++, t->fence);
-	if (f & TF_ATTEMPT_BUMP)
+	if (f & (TF_ATTEMPT_BUMP | TF_ATTEMPT_SET))
 		sqlite3_bind_int64(st, i++, t->attempt);
 	if (f & TF_PROGRESS) {
 		sqlite3_bind_double(st, i++, t->progress);
@@ -313,6 +313,8 @@ static void set_fields(struct task *t, const struct task *set, uint32_t f)
 		t->assigned_at = set->assigned_at;
 	}
 	t->fence += (f & TF_FENCE_BUMP) != 0;
+	if (f & TF_ATTEMPT_SET)
+		t->attempt = set->attempt;
 	t->attempt += (f & TF_ATTEMPT_BUMP) != 0;
 	if (f & TF_PROGRESS) {
 		t->progress = set->progress;

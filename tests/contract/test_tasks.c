@@ -161,7 +161,8 @@ static void each_field(void)
 	other.max_retries = 108;
 	other.deadline = 109;
 	other.run_at = 110;
-	for (int bit = 0; bit < 15; bit++) {
+	other.attempt = 111;
+	for (int bit = 0; bit < 16; bit++) {
 		struct task t = full_task(), want;
 		uint32_t f = 1U << bit;
 		struct task_change c = a_change(t.id, f);
@@ -193,6 +194,7 @@ static void each_field(void)
 			want.run_at = other.run_at;
 			break;
 		case TF_MAX_RETRIES: want.max_retries = other.max_retries; break;
+		case TF_ATTEMPT_SET: want.attempt = other.attempt; break;
 		}
 		OKAY(change(T.s, &c, &row, NULL));
 		same_task(row, &want, false);
