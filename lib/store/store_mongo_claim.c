@@ -287,7 +287,7 @@ static void pick(struct mg_batch *b, struct mg_batch *changes, struct mg_job **o
 			const struct candidate *d = m->candidates.v[m->next++];
 			struct task_change *c = arena_new(&b->scratch, struct task_change);
 			struct store_op *op = arena_new(&b->scratch, struct store_op);
-			struct mg_job *j = arena_new(&b->scratch, struct mg_job);
+			struct mg_job *j = mg_jobs(&b->scratch, 1);
 
 			claim_change(c, m->c, d->id);
 			*op = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = c, .want_row = true };
@@ -394,7 +394,7 @@ void mg_run_claims(struct mg_batch *b)
 /* Ids that need no search are changes like any other, and ride with those. */
 static enum err claim_as_changes(struct mongo_store *s, struct mg_claim *m, struct arena *a, struct error *e)
 {
-	struct mg_job *jobs = arena_calloc(a, (size_t)m->n_ids, sizeof(*jobs));
+	struct mg_job *jobs = mg_jobs(a, m->n_ids);
 	struct mg_job **order = arena_calloc(a, (size_t)m->n_ids, sizeof(*order));
 	struct store_op *ops = arena_calloc(a, (size_t)m->n_ids, sizeof(*ops));
 	struct task_change *c = arena_calloc(a, (size_t)m->n_ids, sizeof(*c));

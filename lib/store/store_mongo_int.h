@@ -227,6 +227,7 @@ void mg_fail_all(struct mg_batch *b, enum err err, const char *message);
 /* --- writing (store_mongo_write.c, store_mongo_rec.c, store_mongo_txn.c, store_mongo_claim.c) --------- */
 
 enum err mg_apply(struct store *s, struct store_unit *u, bool each) MUST_CHECK;
+struct mg_job *mg_jobs(struct arena *a, int n);	/* zeroed */
 /* Fill in doc, update, token, key, queue; ERR_TOO_LARGE when it cannot be stored. */
 enum err mg_job_init(struct mg_job *j, struct store_op *op, struct arena *a, struct error *e) MUST_CHECK;
 void mg_job_release(struct mg_job *j);

@@ -54,7 +54,7 @@ static enum err change_some(struct mg_batch *b, struct sweep *w, int from, struc
 	for (int i = from; i < w->ids.n && b->n < MG_BULK_OPS && !err; i++) {
 		struct task_change *c = arena_new(&b->scratch, struct task_change);
 		struct store_op *op = arena_new(&b->scratch, struct store_op);
-		struct mg_job *j = arena_new(&b->scratch, struct mg_job);
+		struct mg_job *j = mg_jobs(&b->scratch, 1);
 
 		*c = *w->c;
 		if (!c->if_agent)

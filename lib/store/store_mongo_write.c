@@ -55,6 +55,14 @@ static void init_rec(struct mg_job *j, const struct store_op *op)
 		mg_rec_update(r, j->token, &j->update);
 }
 
+struct mg_job *mg_jobs(struct arena *a, int n)
+{
+	/* bson_t wants to be aligned to more than an arena does. */
+	uintptr_t p = (uintptr_t)arena_calloc(a, (size_t)n + 1, sizeof(struct mg_job));
+
+	return (struct mg_job *)((p + _Alignof(struct mg_job) - 1) & ~(uintptr_t)(_Alignof(struct mg_job) - 1));
+}
+
 enum err mg_job_init(struct mg_job *j, struct store_op *op, struct arena *a, struct error *e)
 {
 	*j = (struct mg_job){ .op = op, .arena = a, .token = mg_token() };
@@ -174,7 +182,7 @@ enum err mg_apply(struct store *base, struct store_unit *u, bool each)
 	enum err err = OK;
 	int made = 0;
 
-	p.jobs = arena_calloc(u->arena, u->n, sizeof(*p.jobs));
+	p.jobs = mg_jobs(u->arena, p.n);
 	while (made < p.n && !err) {
 		err = mg_job_init(&p.jobs[made], &u->ops[made], u->arena, u->error);
 		made++;
