@@ -133,6 +133,8 @@ void sq_col_id(sqlite3_stmt *st, int i, char out[ID_TEXT]);
  * parts cannot be read: *rc tells.
  */
 struct task *sq_task_row(struct sq_conn *c, sqlite3_stmt *st, enum task_cols cols, struct arena *a, int *rc);
+/* The signature of a waiting task's lane: whoever gives the task to somebody asks for it. SQLITE_OK or an error. */
+int sq_task_signature(struct sq_conn *c, struct task *t, struct arena *a);
 /* One task by id bytes; SQLITE_ROW with *out, SQLITE_DONE when there is none, or an error. */
 int sq_task_fetch(struct sq_conn *c, const uint8_t id[16], enum task_cols cols, struct arena *a,
 		  struct task **out);

@@ -15,7 +15,7 @@
 #define CHUNK 64
 #define GLANCE 100		/* entries that are looked ahead to compare indexes */
 #define STREAMS_MAX (TASK_STATUS_COUNT * HOLD_COUNT * PRIO_COUNT)
-#define BUDGET_NS 6000000	/* CPU time for a walk that finds little */
+#define BUDGET_NS 4000000	/* CPU time for a walk that finds little */
 #define CLOCK_SLACK_MS 1000	/* an id may be this much older or younger than its created_at */
 
 /* Parameters of the statements built here. */
@@ -192,11 +192,13 @@ static bool wanted(const struct task_filter *f, int status, int hold, int priori
 /* The combinations of status, hold and priority that exist: a seek for each. */
 static void state_streams(struct walk *w)
 {
-	int key[3] = { -1, 0, 0 };
+	int key[3] = { 0, 0, -1 };
 
 	while (w->n_streams < STREAMS_MAX) {
 		sqlite3_stmt *st = sq_st(w->c, SQ_STATE_NEXT);
 
+		/* Everything from the next priority on; a strict comparison would walk through the last one's entries. */
+		key[2]++;
 		for (int i = 0; i < 3; i++)
 			sqlite3_bind_int(st, 1 + i, key[i]);
 		w->rc = sqlite3_step(st);

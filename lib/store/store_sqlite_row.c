@@ -61,8 +61,7 @@ static int load_part(struct sq_conn *c, const char *id, int part, struct arena *
 	return rc;
 }
 
-/* The signature of a waiting task's lane; whoever gives the task to somebody asks for it. */
-static int load_signature(struct sq_conn *c, struct task *t, struct arena *a)
+int sq_task_signature(struct sq_conn *c, struct task *t, struct arena *a)
 {
 	sqlite3_stmt *st = sq_st(c, SQ_LANE_SIG);
 
@@ -137,7 +136,7 @@ struct task *sq_task_row(struct sq_conn *c, sqlite3_stmt *st, enum task_cols col
 
 	*rc = cols == TASK_COLS_ALL ? read_values(c, st, t, parts, a) : SQLITE_OK;
 	if (*rc == SQLITE_OK && t->status == TASK_PENDING)
-		*rc = load_signature(c, t, a);
+		*rc = sq_task_signature(c, t, a);
 	return *rc == SQLITE_OK ? t : NULL;
 }
 

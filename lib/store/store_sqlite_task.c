@@ -385,8 +385,12 @@ enum err sq_task_change(struct sq_group *g, const struct task_change *c, enum sq
 
 	if (err)
 		return err;
-	if (want != SQ_ROW_NONE)
+	if (want != SQ_ROW_NONE) {
 		own_strings(t, c->fields, a);
+		rc = t->status == TASK_PENDING && !t->lane_sig ? sq_task_signature(g->c, t, a) : SQLITE_OK;
+		if (rc != SQLITE_OK)
+			return sq_fail(g->c, e, rc, "lane");
+	}
 	sq_count_move(g->counts, &before, t);
 	sq_book_move(g->book, c->id, &before, t);
 	sq_count_attempt(g->counts, &before, c);

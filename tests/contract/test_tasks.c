@@ -341,6 +341,39 @@ static void fencing(void)
 	STR(row->result, "{}");
 }
 
+/* A waiting task comes with its lane's signature, however it was read and however it came to wait. */
+static void signatures(void)
+{
+	struct task t = a_task();
+	struct task_change c = a_change(t.id, TF_STATUS);
+	struct task_filter f = { .limit = 5, .cols = TASK_COLS_BRIEF };
+	struct task_page page;
+	struct task *row, **v;
+	char ex[ID_TEXT];
+	int n;
+
+	id_new(ex);
+	set_id(t.execution_id, ex);
+	t.lane = 99;
+	t.lane_sig = "{\"type\":\"signed\"}";
+	OKAY(insert(T.s, &t));
+	contract_reopen();
+	STR(get(T.s, t.id)->lane_sig, t.lane_sig);
+	OKAY(store_tasks_list(T.s, &f, &T.a, &page, &T.e));
+	STR(page.items[0]->lane_sig, t.lane_sig);
+	c.set.status = TASK_RUNNING;
+	OKAY(change(T.s, &c, &row, NULL));
+	c.set.status = TASK_PENDING;
+	OKAY(change(T.s, &c, &row, NULL));
+	STR(row->lane_sig, t.lane_sig);
+	c.set.status = TASK_RETRYING;
+	OKAY(change(T.s, &c, &row, NULL));
+	c.set.status = TASK_PENDING;
+	OKAY(store_tasks_sweep(T.s, ex, NULL, &c, 5, &T.a, &v, &n, &T.e));
+	EQ(n, 1);
+	STR(v[0]->lane_sig, t.lane_sig);
+}
+
 /* {"x":"aaaa…"} of n bytes. */
 static char *big_json(size_t n, char fill)
 {
@@ -473,6 +506,7 @@ const struct contract_case cases_tasks[] = {
 	{ "every condition refuses", conditions },
 	{ "a task without agent", agent_condition_without_agent },
 	{ "fencing", fencing },
+	{ "signatures of lanes", signatures },
 	{ "big values", big_values },
 	{ "odd strings", odd_strings },
 	{ "memory is the caller's", memory_is_the_callers },
