@@ -51,7 +51,7 @@ struct op {
 	char id[ID_TEXT];
 	int64_t fence;
 	int tries, left, taken;
-	bool waiting;
+	bool waiting, told;	/* pipeline: for the run's end; of it by an agent's connection */
 	int64_t look_at;	/* pipeline: when to ask without having been told */
 	struct buf text;
 };

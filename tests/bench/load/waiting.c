@@ -149,10 +149,12 @@ static void run_ended(struct load *l, const char *execution)
 	for (int i = 0; i < l->connections; i++) {
 		struct op *op = &l->ops[i];
 
-		if (op->busy && op->waiting && !strcmp(op->id, execution)) {
+		if (!op->busy || strcmp(op->id, execution) != 0)
+			continue;
+		op->told = true;
+		if (op->waiting)
 			look(op);
-			return;
-		}
+		return;
 	}
 	memcpy(ended[n_ended++ % ENDED_KEPT], execution, ID_TEXT);
 }
@@ -201,8 +203,15 @@ bool prepare_pipeline(struct load *l)
 		return false;
 	snprintf(l->pipeline, sizeof(l->pipeline), "%s", id);
 	buf_release(&b);
-	start_waiters(l, l->n_agents ? l->n_agents : l->connections < 4 ? 1 : 4, got_stages);
+	start_waiters(l, l->n_agents ? l->n_agents : l->connections < 16 ? 1 : 16, got_stages);
 	return true;
+}
+
+/* Told of its last stage, and not over: somebody else ends it, in a moment. Else the word may have been missed. */
+static void wait_on(struct op *op)
+{
+	op->waiting = true;
+	op->look_at = mono_us() + (op->told ? 1000 : 2000000);
 }
 
 static void looked(struct op *op, int status, const struct jv *data)
@@ -218,15 +227,13 @@ static void looked(struct op *op, int status, const struct jv *data)
 		op_end(op, 0);
 		return;
 	}
-	/* Told of its last stage, and not over: somebody else ends it, in a moment. */
-	op->waiting = true;
-	op->look_at = mono_us() + 1000;
+	wait_on(op);
 }
 
 static void look(struct op *op)
 {
 	op->waiting = false;
-	if (op->tries++ == 0)
+	if (op->told && op->tries++ == 0)
 		op_measure(op, 1, mono_us() - op->step_began);
 	op_call(op, 2, "GET", op->load->admin, NULL, 0, WANT(200), looked, "/executions/%s", op->id);
 }
@@ -244,18 +251,20 @@ static void executed(struct op *op, int status, const struct jv *data)
 	op->step_began = mono_us();
 	for (unsigned i = 0; i < ENDED_KEPT; i++) {
 		if (!strcmp(ended[i], id)) {
+			op->told = true;
 			look(op);
 			return;
 		}
 	}
-	op->waiting = true;
-	op->look_at = mono_us() + 1000000;	/* should the word of its end be missed */
+	wait_on(op);
 }
 
 void start_pipeline(struct op *op)
 {
 	static const char body[] = "{\"input_data\":{\"items\":[1,2,3]},\"parameters\":{}}";
 
+	op->id[0] = '\0';
+	op->told = false;
 	op_call(op, 0, "POST", op->load->admin, body, sizeof(body) - 1, WANT(200) | WANT(201) | WANT(202), executed,
 		"/pipelines/%s/execute", op->load->pipeline);
 }
