@@ -99,23 +99,50 @@ static const char *path_of(const char *uri)
 	return uri + 9;
 }
 
-/* The folder, if it is not there (its parent must be), and the file, both for their owner only. */
-static enum err make_file(const char *path, struct error *e)
+/* What was made in the folder of path is there after a power cut too. Where it cannot be synced, so be it. */
+static void sync_folder_of(const char *path)
 {
 	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
-	int made, fd;
 
-	*slash = '\0';
-	made = slash == dir ? 0 : mkdir(dir, 0700);
-	if (made && errno == EEXIST)
-		made = 0;
-	int sys = errno;
+	slash[slash == dir] = '\0';
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	free(dir);
-	if (made)
+	if (fd < 0)
+		return;
+	fsync(fd);
+	close(fd);
+}
+
+/* The folder of path, for its owner only, unless it is there; its parent must be. 0 or an errno. */
+static int make_folder(const char *path)
+{
+	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
+	int sys = 0;
+
+	*slash = '\0';
+	if (slash != dir && mkdir(dir, 0700))
+		sys = errno == EEXIST ? 0 : errno;
+	else if (slash != dir)
+		sync_folder_of(dir);
+	free(dir);
+	return sys;
+}
+
+/* The file, for its owner only; SQLite gives its other files the same mode. */
+static enum err make_file(const char *path, struct error *e)
+{
+	int sys = make_folder(path);
+
+	if (sys)
 		return error_public(e, ERR_UNAVAILABLE, "Cannot make the folder of %.120s: %s.", path,
 				    strerrordesc_np(sys));
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		sync_folder_of(path);
+	else if (errno == EEXIST)
+		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return error_public(e, ERR_UNAVAILABLE, "Cannot open %.120s: %s.", path, strerrordesc_np(errno));
 	close(fd);

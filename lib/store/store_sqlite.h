@@ -59,7 +59,7 @@ struct sq_conn {
 	sqlite3 *db;
 	sqlite3_stmt *fixed[SQ_COUNT];
 	sqlite3_stmt *rec[REC_KIND_COUNT][SQR_COUNT];
-	struct { char *sql; sqlite3_stmt *st; uint64_t used; } cached[SQ_CACHED];
+	struct { char *sql; sqlite3_stmt *st; uint64_t hash, used; } cached[SQ_CACHED];
 	struct { uint32_t mask; sqlite3_stmt *st; } update[SQ_UPDATES];
 	uint64_t clock;		/* ages cached[] */
 	int64_t deadline;	/* mono_us() at which a running statement is interrupted; 0: never */
@@ -188,6 +188,13 @@ void sq_writer_free(struct sq_writer *w);
 enum err sq_undo_mark(struct sq_group *g, struct error *e) MUST_CHECK;
 enum err sq_undo_back(struct sq_group *g, struct error *e) MUST_CHECK;
 enum err sq_undo_release(struct sq_group *g, struct error *e) MUST_CHECK;
+
+/* Keeps the log short (store_sqlite_copier.c). path stays the caller's and must outlive it. */
+struct sq_copier;
+enum err sq_copier_new(const char *path, int timeout_ms, struct sq_copier **out, struct error *e) MUST_CHECK;
+void sq_copier_free(struct sq_copier *k);
+/* After each group, by the writer: its connection and the length of the log in pages. */
+void sq_copier_check(struct sq_copier *k, struct sq_conn *c, int wal_pages);
 
 /* Locks between processes (store_sqlite_lock.c): see there. */
 int sq_lock_open(const char *db_path);

@@ -156,8 +156,19 @@ sqlite3_stmt *sq_rec_st(struct sq_conn *c, enum record_kind kind, enum sq_rec_st
 }
 #pragma GCC diagnostic pop
 
+/* FNV-1a */
+static uint64_t hash_of(const char *s)
+{
+	uint64_t h = 14695981039346656037U;
+
+	for (; *s; s++)
+		h = (h ^ (unsigned char)*s) * 1099511628211U;
+	return h;
+}
+
 sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql)
 {
+	uint64_t hash = hash_of(sql);
 	int oldest = 0;
 
 	c->clock++;
@@ -166,7 +177,7 @@ sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql)
 			oldest = i;
 			break;
 		}
-		if (!strcmp(c->cached[i].sql, sql)) {
+		if (c->cached[i].hash == hash && !strcmp(c->cached[i].sql, sql)) {
 			c->cached[i].used = c->clock;
 			sqlite3_reset(c->cached[i].st);
 			sqlite3_clear_bindings(c->cached[i].st);
@@ -181,6 +192,7 @@ sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql)
 	c->cached[oldest].st = prepare(c, sql);
 	if (c->cached[oldest].st) {
 		c->cached[oldest].sql = xstrdup(sql);
+		c->cached[oldest].hash = hash;
 		c->cached[oldest].used = c->clock;
 	}
 	return c->cached[oldest].st;
@@ -230,7 +242,7 @@ static int interrupt_late(void *arg)
 }
 
 static const char *const pragmas[] = {
-	[SQ_READER] = "PRAGMA query_only=1; PRAGMA cache_size=-512;",
+	[SQ_READER] = "PRAGMA query_only=1; PRAGMA cache_size=-256;",
 	[SQ_WRITER] = ("PRAGMA synchronous=FULL; PRAGMA cache_size=-8192; PRAGMA wal_autocheckpoint=0;"
 		       "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864;"),
 	[SQ_CHECKPOINTER] = "PRAGMA synchronous=FULL; PRAGMA cache_size=-64; PRAGMA wal_autocheckpoint=0;",

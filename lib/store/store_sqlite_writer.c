@@ -18,9 +18,6 @@
 
 #define GROUP_COST 512		/* rows a group changes, about; one large job may exceed it */
 #define GROUP_US 5000
-#define WAL_PAGES 4000		/* begin to copy the log into the file from this length on … */
-#define WAL_PAGES_LEFT 300	/* … until about this much is left to the writer */
-#define WAL_PAGES_MAX 20000	/* the writer does it all when the log has grown this long */
 
 struct sq_writer {
 	struct sqlite_store *s;
@@ -34,66 +31,9 @@ struct sq_writer {
 	int lock_fd;
 	/* of whoever is busy */
 	struct sq_group g;
-	int wal_pages, next_copy;
-	bool copying;			/* the thread was asked to copy, for this turn of the log */
-	/* the checkpointer */
-	atomic_bool copied;
-	pthread_t copier;
-	pthread_mutex_t copy_lock;
-	pthread_cond_t copy;
-	bool copy_wanted, copy_stop;
+	int wal_pages;			/* length of the log */
+	struct sq_copier *copier;
 };
-
-/* --- keeping the log short --------------------------------------------------------------------------- */
-
-/*
- * Copying the log into the file goes on beside the writer, in a thread of its own. The log starts
- * over from its beginning when all of it is copied and nobody reads from it. As the writer keeps
- * adding to it, the thread copies what has come meanwhile until that is little, and leaves this last
- * part to the writer. A log that starts over is not only short: its blocks are on the disk already,
- * so that syncing it is cheaper.
- */
-static void copy_rounds(struct sq_conn *c)
-{
-	int all = 0, copied = 0;
-
-	for (int i = 0; i < 6; i++) {
-		int before = copied;
-
-		if (sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) != SQLITE_OK)
-			break;
-		/* A reader may keep us from going further. */
-		if (all - copied < WAL_PAGES_LEFT || copied == before)
-			break;
-	}
-}
-
-static void *copy_log(void *arg)
-{
-	struct sq_writer *w = arg;
-	struct sq_conn *c = NULL;
-
-	pthread_mutex_lock(&w->copy_lock);
-	for (;;) {
-		while (!w->copy_wanted && !w->copy_stop)
-			pthread_cond_wait(&w->copy, &w->copy_lock);
-		if (w->copy_stop)
-			break;
-		w->copy_wanted = false;
-		pthread_mutex_unlock(&w->copy_lock);
-		/* Where this fails, the writer does it when the log has grown too long. */
-		if (!c && sq_conn_open(w->s->path, SQ_CHECKPOINTER, w->s->timeout_ms, &c, NULL))
-			c = NULL;
-		if (c) {
-			copy_rounds(c);
-			w->copied = true;
-		}
-		pthread_mutex_lock(&w->copy_lock);
-	}
-	pthread_mutex_unlock(&w->copy_lock);
-	sq_conn_close(c);
-	return NULL;
-}
 
 static int count_pages(void *arg, sqlite3 *db, const char *name, int pages)
 {
@@ -103,30 +43,6 @@ static int count_pages(void *arg, sqlite3 *db, const char *name, int pages)
 	(void)name;
 	w->wal_pages = pages;
 	return SQLITE_OK;
-}
-
-/* After a group. */
-static void keep_log_short(struct sq_writer *w)
-{
-	if (w->wal_pages < WAL_PAGES || !w->g.c || w->g.c->broken) {
-		w->copying = false;
-		w->next_copy = 0;
-		return;
-	}
-	if (!w->copying) {
-		w->copied = false;
-		w->copying = true;
-		pthread_mutex_lock(&w->copy_lock);
-		w->copy_wanted = true;
-		pthread_cond_signal(&w->copy);
-		pthread_mutex_unlock(&w->copy_lock);
-	} else if ((w->copied || w->wal_pages >= WAL_PAGES_MAX) && w->wal_pages >= w->next_copy) {
-		int all = 0, copied = 0;
-
-		sqlite3_wal_checkpoint_v2(w->g.c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied);
-		/* If it does not start over with the next group, a reader was in the way: try again later. */
-		w->next_copy = w->wal_pages + WAL_PAGES_LEFT;
-	}
 }
 
 /* --- one group ------------------------------------------------------------------------------------------ */
@@ -296,13 +212,19 @@ static void work_once(struct sq_writer *w)
 		return;
 	enum err err = run_group(w, &jobs, jobs->lazy, true, &e);
 
-	if (err && err != ERR_UNCERTAIN && jobs->next)
+	if ((err == ERR_DISK_FULL || err == ERR_INTERNAL) && jobs->next)
 		run_apart(w, jobs);
 	else
 		tell_all(jobs, err, &e);
 }
 
 /* --- who works ------------------------------------------------------------------------------------------ */
+
+static void after_group(struct sq_writer *w)
+{
+	if (w->g.c && !w->g.c->broken)
+		sq_copier_check(w->copier, w->g.c, w->wal_pages);
+}
 
 static void hand_over(struct sq_writer *w)
 {
@@ -318,7 +240,7 @@ static void lead(struct sq_writer *w)
 	if (got) {
 		work_once(w);
 		sq_lock_release(w->lock_fd);
-		keep_log_short(w);
+		after_group(w);
 	}
 	pthread_mutex_lock(&w->lock);
 	if (w->head || !got) {
@@ -345,7 +267,7 @@ static void *work(void *arg)
 			if (sq_lock_wait(w->lock_fd, &w->stop)) {
 				work_once(w);
 				sq_lock_release(w->lock_fd);
-				keep_log_short(w);
+				after_group(w);
 			} else {
 				usleep(10000);
 			}
@@ -475,6 +397,7 @@ static enum err set_up(struct sq_writer *w, struct error *e)
 
 static void release(struct sq_writer *w)
 {
+	sq_copier_free(w->copier);
 	sq_conn_close(w->g.c);
 	sq_counts_free(w->g.counts);
 	sq_book_free(w->g.book);
@@ -482,20 +405,9 @@ static void release(struct sq_writer *w)
 	if (w->lock_fd >= 0)
 		close(w->lock_fd);
 	pthread_mutex_destroy(&w->lock);
-	pthread_mutex_destroy(&w->copy_lock);
 	pthread_cond_destroy(&w->work);
 	pthread_cond_destroy(&w->idle);
-	pthread_cond_destroy(&w->copy);
 	free(w);
-}
-
-static void stop_copier(struct sq_writer *w)
-{
-	pthread_mutex_lock(&w->copy_lock);
-	w->copy_stop = true;
-	pthread_cond_signal(&w->copy);
-	pthread_mutex_unlock(&w->copy_lock);
-	pthread_join(w->copier, NULL);
 }
 
 enum err sq_writer_new(struct sqlite_store *s, struct sq_writer **out, struct error *e)
@@ -507,10 +419,8 @@ enum err sq_writer_new(struct sqlite_store *s, struct sq_writer **out, struct er
 	w->s = s;
 	w->tail = &w->head;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_mutex_init(&w->copy_lock, NULL);
 	pthread_cond_init(&w->work, NULL);
 	pthread_cond_init(&w->idle, NULL);
-	pthread_cond_init(&w->copy, NULL);
 	arena_init(&w->g.scratch);
 	w->g.counts = sq_counts_new();
 	w->g.book = sq_book_new();
@@ -520,12 +430,10 @@ enum err sq_writer_new(struct sqlite_store *s, struct sq_writer **out, struct er
 			       strerrordesc_np(errno));
 	else
 		err = set_up(w, e);
-	if (!err && pthread_create(&w->copier, NULL, copy_log, w))
-		err = sq_error(e, ERR_UNAVAILABLE, "sqlite: no thread for the log");
-	if (!err && pthread_create(&w->thread, NULL, work, w)) {
-		stop_copier(w);
+	if (!err)
+		err = sq_copier_new(s->path, s->timeout_ms, &w->copier, e);
+	if (!err && pthread_create(&w->thread, NULL, work, w))
 		err = sq_error(e, ERR_UNAVAILABLE, "sqlite: no thread to write");
-	}
 	if (err)
 		release(w);
 	else
@@ -576,6 +484,5 @@ void sq_writer_free(struct sq_writer *w)
 		;
 	pthread_mutex_unlock(&w->lock);
 	stop_thread(w);
-	stop_copier(w);
 	release(w);
 }

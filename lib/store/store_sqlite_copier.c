@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Keeping the log short. Copying it into the file goes on beside the writer, in a thread of its own.
+ * The log starts over from its beginning when all of it is copied and nobody reads from it. As the
+ * writer keeps adding to it, the thread copies what has come meanwhile until that is little, and
+ * leaves this last part to the writer. A log that starts over is not only short: its blocks are on
+ * the disk already, so that syncing it is cheaper.
+ */
+#include "store_sqlite.h"
+
+#define PAGES 4000		/* copy from this length on … */
+#define PAGES_LEFT 300		/* … until about this much is left to the writer */
+#define PAGES_MAX 20000		/* the writer does it all when the log has grown this long */
+
+struct sq_copier {
+	const char *path;
+	int timeout_ms;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool wanted, stop;
+	atomic_bool done;	/* the thread did what it could */
+	/* the writer's */
+	bool asked;		/* the thread was, for this turn of the log */
+	int next;		/* length at which the writer copies again */
+};
+
+static void copy_rounds(struct sq_conn *c)
+{
+	int all = 0, copied = 0;
+
+	for (int i = 0; i < 6; i++) {
+		int before = copied;
+
+		if (sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) != SQLITE_OK)
+			break;
+		/* A reader may keep us from going further. */
+		if (all - copied < PAGES_LEFT || copied == before)
+			break;
+	}
+}
+
+static void *copy_log(void *arg)
+{
+	struct sq_copier *k = arg;
+	struct sq_conn *c = NULL;
+
+	pthread_mutex_lock(&k->lock);
+	for (;;) {
+		while (!k->wanted && !k->stop)
+			pthread_cond_wait(&k->wake, &k->lock);
+		if (k->stop)
+			break;
+		k->wanted = false;
+		pthread_mutex_unlock(&k->lock);
+		/* Where this fails, the writer does it when the log has grown too long. */
+		if (!c && sq_conn_open(k->path, SQ_CHECKPOINTER, k->timeout_ms, &c, NULL))
+			c = NULL;
+		if (c) {
+			copy_rounds(c);
+			k->done = true;
+		}
+		pthread_mutex_lock(&k->lock);
+	}
+	pthread_mutex_unlock(&k->lock);
+	sq_conn_close(c);
+	return NULL;
+}
+
+void sq_copier_check(struct sq_copier *k, struct sq_conn *c, int wal_pages)
+{
+	if (wal_pages < PAGES) {
+		k->asked = false;
+		k->next = 0;
+	} else if (!k->asked) {
+		k->asked = true;
+		k->done = false;
+		pthread_mutex_lock(&k->lock);
+		k->wanted = true;
+		pthread_cond_signal(&k->wake);
+		pthread_mutex_unlock(&k->lock);
+	} else if ((k->done || wal_pages >= PAGES_MAX) && wal_pages >= k->next) {
+		/* If the log does not start over with the next group, a reader was in the way: try again later. */
+		sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		k->next = wal_pages + PAGES_LEFT;
+	}
+}
+
+enum err sq_copier_new(const char *path, int timeout_ms, struct sq_copier **out, struct error *e)
+{
+	struct sq_copier *k = xcalloc(1, sizeof(*k));
+
+	k->path = path;
+	k->timeout_ms = timeout_ms;
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_cond_init(&k->wake, NULL);
+	*out = NULL;
+	if (pthread_create(&k->thread, NULL, copy_log, k)) {
+		pthread_mutex_destroy(&k->lock);
+		pthread_cond_destroy(&k->wake);
+		free(k);
+		return sq_error(e, ERR_UNAVAILABLE, "sqlite: no thread for the log");
+	}
+	*out = k;
+	return OK;
+}
+
+void sq_copier_free(struct sq_copier *k)
+{
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->lock);
+	k->stop = true;
+	pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+	pthread_join(k->thread, NULL);
+	pthread_mutex_destroy(&k->lock);
+	pthread_cond_destroy(&k->wake);
+	free(k);
+}
