@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcgiapp.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "../lib/domain/user.h"
 #include "park.h"
 
+#define HEAPS 4
 #define STACK_BYTES ((size_t)1024 * 1024)
 
 volatile sig_atomic_t worker_stop, worker_reload;
@@ -170,6 +172,8 @@ int worker_run(const struct worker_options *o)
 	struct pool pool = { .app = &app, .fd = o->listen_fd, .slow = o->slow };
 	pthread_t *threads = xcalloc((size_t)o->threads, sizeof(*threads));
 
+	/* Hundreds of threads with a heap each would hold on to memory none of them uses. */
+	mallopt(M_ARENA_MAX, HEAPS);
 	id_new(proc_id);
 	arena_init(&arena);
 	error_init(&e, &arena);

@@ -96,18 +96,50 @@ enum err change_one(struct op *op, const struct task_change *c, bool lazy, struc
 	return err;
 }
 
-void task_settled(struct op *op, const struct task *row, const char *event)
+/* What follows a change that stands already: its failure is logged and left to the scheduler's sweep. */
+static void follow(struct op *op, enum err (*step)(struct op *op, const struct task *row), const struct task *row,
+		   const char *what)
 {
 	struct error *outer = op->err;
 	struct error e;
 
-	task_posted(op, row, event);
 	error_init(&e, op->arena);
 	op->err = &e;
-	if (row->concurrency_key && slot_pass_on(op, row))
-		log_error(LOG_WARN, &e, "slot of task %s is left to the sweep", row->id);
-	error_init(&e, op->arena);
-	if (*row->execution_id && ST(row->status) & ST_ENDED && execution_advance(op, row->execution_id))
-		log_error(LOG_WARN, &e, "execution %s is left to the sweep", row->execution_id);
+	if (step(op, row))
+		log_error(LOG_WARN, &e, "%s of task %s is left to the sweep", what, row->id);
 	op->err = outer;
+}
+
+static enum err advance(struct op *op, const struct task *row)
+{
+	return execution_advance(op, row->execution_id);
+}
+
+void task_left(struct op *op, const struct task *row, const char *event)
+{
+	task_posted(op, row, event);
+	if (row->concurrency_key)
+		follow(op, slot_pass_on, row, "the slot");
+}
+
+void task_settled(struct op *op, const struct task *row, const char *event)
+{
+	task_left(op, row, event);
+	if (*row->execution_id && ST(row->status) & ST_ENDED)
+		follow(op, advance, row, "the execution");
+}
+
+void tasks_settled(struct op *op, struct task *const *rows, int n, const char *event)
+{
+	for (int i = 0; i < n; i++)
+		task_left(op, rows[i], event);
+	/* A batch is mostly of a few runs: each is looked at once. */
+	for (int i = 0; i < n; i++) {
+		bool seen = !*rows[i]->execution_id;
+
+		for (int k = i - 1; k >= 0 && !seen; k--)
+			seen = strcmp(rows[k]->execution_id, rows[i]->execution_id) == 0;
+		if (!seen)
+			follow(op, advance, rows[i], "the execution");
+	}
 }

@@ -21,5 +21,9 @@ enum err change_one(struct op *op, const struct task_change *c, bool lazy, struc
  * Nothing here can undo the change, so errors are logged and left to the scheduler's sweep.
  */
 void task_settled(struct op *op, const struct task *row, const char *event);
+/* The same for many that ended alike; each execution is moved on once. */
+void tasks_settled(struct op *op, struct task *const *rows, int n, const char *event);
+/* Without the execution. */
+void task_left(struct op *op, const struct task *row, const char *event);
 
 #endif

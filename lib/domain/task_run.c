@@ -298,6 +298,8 @@ enum err task_report_batch(struct op *op, struct report_item *items, int n)
 	struct task_change *changes = arena_calloc(op->arena, (size_t)n, sizeof(*changes));
 	struct store_unit u = { .ops = ops, .arena = op->arena, .error = op->err };
 	int *item_of = arena_calloc(op->arena, (size_t)n, sizeof(*item_of));
+	struct task **rows = arena_calloc(op->arena, (size_t)n, sizeof(*rows));
+	int done = 0;
 
 	for (int i = 0; i < n; i++) {
 		items[i].err = ERR_CONFLICT;
@@ -316,8 +318,9 @@ enum err task_report_batch(struct op *op, struct report_item *items, int n)
 			continue;
 		items[item_of[k]].err = OK;
 		items[item_of[k]].status = ops[k].row->status;
-		task_settled(op, ops[k].row, "task.completed");
+		rows[done++] = ops[k].row;
 	}
+	tasks_settled(op, rows, done, "task.completed");
 	for (int i = 0; i < n; i++) {
 		if (items[i].err)
 			report_alone(op, &items[i]);
