@@ -41,7 +41,7 @@
 #define MG_BULK_OPS	1000		/* ops in one bulk … */
 #define MG_BULK_BYTES	(16 << 20)	/* … and their size: one command of the wire protocol (48 MB) holds it */
 #define MG_DOC_MAX	((16 << 20) - (16 << 10))	/* a document's size, with room for what updates add */
-#define MG_COMMITTERS	3
+#define MG_COMMITTERS	2		/* one waits for the journal while the other gathers; more make smaller groups */
 
 /* --- the store ------------------------------------------------------------------------------------- */
 
