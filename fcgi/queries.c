@@ -41,8 +41,8 @@ static const struct field task_list_fields[] = {
 	{ "stage", F_INT, .offset = offsetof(struct task_list_q, stage), .min = 1, .max = LIMIT_STAGES },
 	{ "agent_id", F_UUID, .offset = offsetof(struct task_list_q, agent_id), .alias = "assigned_agent_id" },
 	{ "created_by", F_STR, .offset = offsetof(struct task_list_q, created_by), .min = 1, .max = ID_TEXT },
-	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from) },
-	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to) },
+	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from), .help = "At this time or later." },
+	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to), .help = "Before this time." },
 	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
 };
 SCHEMA(task_list_query, struct task_list_q, "TaskListQuery", task_list_fields, "");
@@ -51,8 +51,8 @@ static const struct field dead_fields[] = {
 	{ "type", F_SLUG, .offset = offsetof(struct task_list_q, type) },
 	{ "agent_id", F_UUID, .offset = offsetof(struct task_list_q, agent_id) },
 	{ "priority", F_ENUMS, .offset = offsetof(struct task_list_q, priority), .names = priority_names },
-	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from) },
-	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to) },
+	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from), .help = "At this time or later." },
+	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to), .help = "Before this time." },
 	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
 };
 SCHEMA(dead_letter_query, struct task_list_q, "DeadLetterQuery", dead_fields, "");
@@ -162,8 +162,8 @@ static const struct field dead_filter_fields[] = {
 	{ "type", F_SLUG, .offset = offsetof(struct dead_filter_in, type) },
 	{ "agent_id", F_UUID, .offset = offsetof(struct dead_filter_in, agent_id) },
 	{ "priority", F_ENUM, .offset = offsetof(struct dead_filter_in, priority), .names = priority_names, .dflt = -1 },
-	{ "created_from", F_TIME, .offset = offsetof(struct dead_filter_in, created_from) },
-	{ "created_to", F_TIME, .offset = offsetof(struct dead_filter_in, created_to) },
+	{ "created_from", F_TIME, .offset = offsetof(struct dead_filter_in, created_from), .help = "At this time or later." },
+	{ "created_to", F_TIME, .offset = offsetof(struct dead_filter_in, created_to), .help = "Before this time." },
 };
 static SCHEMA(dead_filter_schema, struct dead_filter_in, "DeadLetterFilter", dead_filter_fields, "");
 

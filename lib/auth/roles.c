@@ -25,13 +25,28 @@ static const struct perm_entry {
 
 _Static_assert(sizeof(perms) / sizeof(perms[0]) == PERM_COUNT, "PERM_COUNT is the length of the table");
 
-/* Spellings that older clients send; contract.md section 3. */
+/* Spellings that older clients send. */
+#define OLDER(X) \
+	X(PERM_AGENT_REGISTER,	 "agent.register") \
+	X(PERM_AGENT_READ,	 "agent.discover") \
+	X(PERM_TASK_MANAGE,	 "task.create") \
+	X(PERM_TASK_MANAGE,	 "task.assign") \
+	X(PERM_PIPELINE_MANAGE,	 "pipeline.execute")
+
 static const struct perm_entry older[] = {
-	{ "agent.register", PERM_AGENT_REGISTER },
-	{ "agent.discover", PERM_AGENT_READ },
-	{ "task.create", PERM_TASK_MANAGE },
-	{ "task.assign", PERM_TASK_MANAGE },
-	{ "pipeline.execute", PERM_PIPELINE_MANAGE },
+#define X(constant, text) { text, constant },
+	OLDER(X)
+#undef X
+};
+
+const char *const perm_names[] = {
+#define X(constant, bit, text) text,
+	PERMISSIONS(X)
+#undef X
+#define X(constant, text) text,
+	OLDER(X)
+#undef X
+	NULL,
 };
 
 const char *role_name(enum role r)

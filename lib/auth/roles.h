@@ -49,6 +49,8 @@ bool role_parse(const char *text, enum role *out);
 /* What the role may do by itself. */
 perms_t role_perms(enum role r);
 
+/* Every spelling of every permission, NULL-terminated: new names first, then the older ones. */
+extern const char *const perm_names[];
 /* Name of the one permission in p; "" when p is not exactly one. */
 const char *perm_name(perms_t p);
 /* The permission of that name, new or older spelling; PERMS_NONE when there is none. */

@@ -124,6 +124,10 @@ static const char *check_text(const struct field *f, const char *text, const str
 		if (n > 254 || !email_valid(text))
 			complain(at, "bad_email", "must be an e-mail address");
 		return text;
+	case F_STRS:
+		if (f->names && name_index(f->names, text) < 0)
+			complain(at, "bad_value", "must be one of: %s", name_list(at->arena, f->names));
+		break;
 	default:
 		break;
 	}
@@ -572,6 +576,8 @@ static void write_string(const struct field *f, struct jw *w)
 		write_names(f, w);
 		break;
 	default:
+		if (f->names)
+			write_names(f, w);
 		if (f->min)
 			jw_kint(w, "minLength", f->min);
 		jw_kint(w, "maxLength", f->max);

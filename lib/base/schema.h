@@ -27,7 +27,7 @@ enum field_kind {
 	F_ENUM,		/* int: index in names */
 	F_JSON,		/* const char *: any JSON value as text; max bytes */
 	F_JSON_OBJ,	/* const char *: a JSON object as text; max bytes */
-	F_STRS,		/* struct strs; max items; elements as F_STR of up to LIMIT_NAME characters */
+	F_STRS,		/* struct strs; max items; elements as F_STR of up to LIMIT_NAME characters, or one of names */
 	F_SLUGS,	/* struct strs; the same of slugs, no doubles */
 	F_UUIDS,	/* struct strs; no doubles */
 	F_ENUMS,	/* uint32_t mask of names (query strings: comma-separated) */
@@ -54,7 +54,7 @@ struct field {
 	size_t offset;
 	int64_t min, max;		/* see the kind */
 	int64_t dflt;			/* INT, NUM, BOOL, ENUM when absent */
-	const char *const *names;	/* ENUM, ENUMS: NULL-terminated */
+	const char *const *names;	/* ENUM, ENUMS, and STRS if it has them: NULL-terminated */
 	const struct schema *sub;	/* OBJ, OBJS */
 	const char *alias;		/* an older spelling that is accepted too, or NULL */
 	const char *help;

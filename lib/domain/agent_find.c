@@ -90,7 +90,7 @@ static enum err load_page(struct op *op, struct rec_filter *f, struct agent ***o
 enum err agents_list(struct op *op, const struct agent_criteria *c, struct agent ***out, int *n, const char **next)
 {
 	struct rec_filter f = { .kind = REC_AGENT, .s1 = c->type, .has_n2 = true, .limit = LIMIT_PAGE };
-	enum err err = c->cursor ? cursor_decode(op, "a", c->cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "a", c->cursor, &f.after);
 
 	*next = NULL;
 	*n = 0;

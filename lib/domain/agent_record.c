@@ -139,7 +139,7 @@ static void judge(struct op *op, struct agent *a, const struct beat *b)
 {
 	int64_t limit = 2 * op->app->cfg->heartbeat_interval * 1000;
 
-	if (b->at > a->last_heartbeat) {
+	if (b->at && b->at >= a->last_heartbeat) {
 		a->last_heartbeat = b->at;
 		if (b->load >= 0)
 			a->load = b->load;

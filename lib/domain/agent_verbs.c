@@ -36,7 +36,7 @@ static SCHEMA(endpoints_schema, struct endpoints_in, "Endpoints", endpoint_field
 	  .help = "api_keys, credentials and secrets in it are stored encrypted and never shown." }, \
 	{ "version", F_STR, .offset = offsetof(struct agent_in, version), .min = 1, .max = LIMIT_SLUG }, \
 	{ "role", F_ENUM, .offset = offsetof(struct agent_in, role), .names = role_names }, \
-	{ "permissions", F_STRS, .offset = offsetof(struct agent_in, permissions), .max = 16, \
+	{ "permissions", F_STRS, .offset = offsetof(struct agent_in, permissions), .max = 16, .names = perm_names, \
 	  .help = "Grants beyond the role's." }, \
 	{ "clearance_level", F_ENUM, .offset = offsetof(struct agent_in, clearance_level), .names = class_names, \
 	  .dflt = CLASS_INTERNAL, .help = "Highest data class it may see." }, \

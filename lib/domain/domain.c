@@ -203,3 +203,11 @@ enum err cursor_decode(struct op *op, const char *kind, const char *text, const 
 	*position = plain + kind_len + 1;
 	return OK;
 }
+
+enum err cursor_decode_id(struct op *op, const char *kind, const char *text, const char **id)
+{
+	*id = NULL;
+	enum err err = text ? cursor_decode(op, kind, text, id) : OK;
+
+	return err || !text || id_valid(*id) ? err : error_set(op->err, ERR_BAD_CURSOR, "no id in the cursor");
+}

@@ -105,5 +105,7 @@ void refuse_uri_secrets(struct op *op, const char *json, const char *path);
 const char *cursor_encode(struct arena *a, const char *kind, const char *position);
 /* NULL and ERR_BAD_CURSOR when text is not a cursor of that kind. */
 enum err cursor_decode(struct op *op, const char *kind, const char *text, const char **position) MUST_CHECK;
+/* The same where the position is an id, for lists whose first page needs no cursor: text NULL gives NULL. */
+enum err cursor_decode_id(struct op *op, const char *kind, const char *text, const char **id) MUST_CHECK;
 
 #endif

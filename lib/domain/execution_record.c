@@ -124,7 +124,7 @@ enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status
 {
 	struct rec_filter f = { .kind = REC_EXECUTION, .s1 = pipeline_id, .descending = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor ? cursor_decode(op, "e", cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "e", cursor, &f.after);
 
 	/* One status is an index; several are sieved below, page by page. */
 	if (status && (status & (status - 1)) == 0)

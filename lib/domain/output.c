@@ -168,8 +168,9 @@ enum err execution_output_json(struct op *op, const char *execution_id, int stag
 		if (err)
 			return err;
 		int as_items;
+		int end = 0;
 
-		if (sscanf(at, "%lld.%lld.%d", &seq, &index, &as_items) != 3 || seq < 0 || index < 0)
+		if (sscanf(at, "%lld.%lld.%d%n", &seq, &index, &as_items, &end) != 3 || at[end] || seq < 0 || index < 0)
 			return error_set(op->err, ERR_BAD_CURSOR, "no position in the cursor");
 		shape.items = as_items;
 	} else {

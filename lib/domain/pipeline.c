@@ -427,7 +427,7 @@ enum err pipelines_list(struct op *op, const char *name, const char *cursor, int
 {
 	struct rec_filter f = { .kind = REC_PIPELINE, .s1 = name, .has_n2 = true, .descending = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor ? cursor_decode(op, "p", cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "p", cursor, &f.after);
 
 	*next = NULL;
 	*n = 0;

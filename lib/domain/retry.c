@@ -21,7 +21,7 @@ static const struct field retry_fields[] = {
 	  .dflt = 60000, .help = "Cap." },
 	{ "jitter", F_BOOL, .offset = offsetof(struct retry_in, jitter), .dflt = 1,
 	  .help = "Full jitter: a random wait from 0 to the computed one." },
-	{ "retryable", F_STRS, .offset = offsetof(struct retry_in, retryable), .max = 16,
+	{ "retryable", F_STRS, .offset = offsetof(struct retry_in, retryable), .max = 16, .names = error_type_names,
 	  .help = "Error types that are tried again; network, timeout and external_service by default." },
 };
 SCHEMA(retry_schema, struct retry_in, "RetryPolicy", retry_fields, "When a failed attempt is tried again.");

@@ -78,7 +78,7 @@ enum err task_logs_page(struct op *op, const char *id, const char *cursor, int l
 {
 	struct rec_filter f = { .kind = REC_TASK_LOG, .s1 = id, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor ? cursor_decode(op, "l", cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "l", cursor, &f.after);
 
 	*next_cursor = NULL;
 	if (!err)

@@ -59,18 +59,14 @@ enum err task_list(struct op *op, struct task_filter *f, const char *cursor, str
 		   const char **next_cursor)
 {
 	*next_cursor = NULL;
-	if (cursor) {
-		enum err err = cursor_decode(op, "t", cursor, &f->after);
+	enum err err = cursor_decode_id(op, "t", cursor, &f->after);
 
-		if (err)
-			return err;
-		if (!id_valid(f->after))
-			return error_set(op->err, ERR_BAD_CURSOR, "no id in the cursor");
-	}
+	if (err)
+		return err;
 	*out = (struct task_page){ 0 };
 	if (!narrow(op->caller, f))
 		return OK;
-	enum err err = store_tasks_list(op->app->store, f, op->arena, out, op->err);
+	err = store_tasks_list(op->app->store, f, op->arena, out, op->err);
 
 	if (!err && out->more)
 		*next_cursor = cursor_encode(op->arena, "t", out->last);
@@ -123,6 +119,11 @@ enum err task_update(struct op *op, const char *id, const struct task_update_in 
 
 	if (in->deadline && in->deadline <= op->now)
 		return error_field(op->err, "$.deadline", "in_the_past", "must lie in the future");
+	int64_t deadline = in->deadline ? in->deadline : t->deadline;
+
+	if (deadline && (in->run_at ? in->run_at : t->run_at) >= deadline)
+		return error_field(op->err, in->run_at ? "$.run_at" : "$.deadline", "out_of_range",
+				   "run_at must lie before the deadline");
 	c.set = *t;
 	c.set.updated_at = op->now;
 	c.fields = TF_LIMITS | TF_ORDER;

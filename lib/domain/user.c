@@ -15,7 +15,7 @@ extern const char *const role_names[];
 	  .help = "At least 12 characters." }, \
 	{ "email", F_EMAIL, .offset = offsetof(struct user_in, email) }, \
 	{ "role", F_ENUM, need, offsetof(struct user_in, role), .names = role_names }, \
-	{ "permissions", F_STRS, .offset = offsetof(struct user_in, permissions), .max = 16, \
+	{ "permissions", F_STRS, .offset = offsetof(struct user_in, permissions), .max = 16, .names = perm_names, \
 	  .help = "Grants beyond the role's." }, \
 	{ "clearance_level", F_ENUM, .offset = offsetof(struct user_in, clearance_level), .names = class_names, \
 	  .dflt = CLASS_INTERNAL }, \
@@ -261,7 +261,7 @@ enum err users_list(struct op *op, const char *cursor, int limit, struct user **
 {
 	struct rec_filter f = { .kind = REC_USER, .has_n2 = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor ? cursor_decode(op, "u", cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "u", cursor, &f.after);
 
 	*next = NULL;
 	*n = 0;
@@ -282,7 +282,7 @@ enum err users_list(struct op *op, const char *cursor, int limit, struct user **
 static const struct field key_fields[] = {
 	{ "name", F_STR, true, offsetof(struct api_key_in, name), .min = 1, .max = LIMIT_NAME },
 	{ "role", F_ENUM, true, offsetof(struct api_key_in, role), .names = role_names },
-	{ "permissions", F_STRS, .offset = offsetof(struct api_key_in, permissions), .max = 16 },
+	{ "permissions", F_STRS, .offset = offsetof(struct api_key_in, permissions), .max = 16, .names = perm_names },
 	{ "clearance_level", F_ENUM, .offset = offsetof(struct api_key_in, clearance_level), .names = class_names,
 	  .dflt = CLASS_INTERNAL },
 	{ "expires_at", F_TIME, .offset = offsetof(struct api_key_in, expires_at) },
@@ -432,7 +432,7 @@ enum err api_keys_list(struct op *op, const char *cursor, int limit, struct api_
 {
 	struct rec_filter f = { .kind = REC_API_KEY, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor ? cursor_decode(op, "k", cursor, &f.after) : OK;
+	enum err err = cursor_decode_id(op, "k", cursor, &f.after);
 
 	*next = NULL;
 	*n = 0;

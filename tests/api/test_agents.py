@@ -478,3 +478,16 @@ def test_a_failing_agent_is_degraded(panel):
     health = panel.wait_for(lambda: (h := panel.get(f"/agents/{agent.id}/health").data)["anomalies"] and h, 3, "the figures")
     assert health["overall_health"] == "degraded" and health["anomalies"][0]["code"] == "low_success_rate"
     assert health["performance_score"] < 80
+
+
+def test_a_heartbeat_outlives_its_way_into_the_record(quick):
+    """The scheduler writes heartbeats into the records in batches; what the agent said stays known."""
+    agent = quick.register_agent()
+
+    def seen():
+        return quick.get(f"/agents/{agent.id}").data
+    for _ in range(4):
+        agent.heartbeat(status="busy", current_load=0.5, metrics={"m": 1}).expect(200)
+        time.sleep(0.3)
+        assert seen()["current_load"] == 0.5 and seen()["status"] == "busy"
+        assert quick.get(f"/agents/{agent.id}/metrics").data["reported"] == {"m": 1}
