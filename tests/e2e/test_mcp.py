@@ -15,6 +15,14 @@ def mode(path):
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
+def gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(") ")[2][0] == "Z"
+    except OSError:
+        return True
+
+
 @pytest.fixture
 def private(new_panel):
     return new_panel()
@@ -98,8 +106,7 @@ def test_down_ends_everything_and_only_that(private):
         with open(private.home + "/run/scheduler.pid", "w") as f:
             f.write(real)
         private.stop()
-        for pid in pids:
-            assert not os.path.exists(f"/proc/{pid}") or b"Z" in open(f"/proc/{pid}/stat", "rb").read().rpartition(b") ")[2][:1]
+        Panel.wait_for(lambda: all(map(gone, pids)), 2, "every process to be gone")
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -111,8 +118,7 @@ def test_workers_of_a_killed_master_are_ended(private):
     assert workers
     private.kill("api")
     private.stop()
-    for pid in workers:
-        assert not os.path.exists(f"/proc/{pid}")
+    Panel.wait_for(lambda: all(map(gone, workers)), 2, "the workers to be gone")
 
 
 def test_a_fixed_port_that_is_taken_is_an_error(new_panel):
