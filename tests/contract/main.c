@@ -34,6 +34,7 @@ static const struct {
 	{ "bulk", cases_bulk, NULL },
 	{ "processes", cases_processes, NULL },
 	{ "sqlite", cases_sqlite, "sqlite" },
+	{ "faults", cases_faults, "sqlite" },
 	{ "mongo", cases_mongo, "mongodb" },
 };
 
@@ -47,6 +48,7 @@ static const struct {
 	{ "opener", role_opener },
 	{ "fulldisk", role_fulldisk },
 	{ "holder", role_holder },
+	{ "faults", role_faults },
 };
 
 /* --- a fresh store for each test --------------------------------------------------------------------------- */
