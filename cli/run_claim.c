@@ -11,6 +11,7 @@
 #define CLAIM_MAX     500  /* what the panel gives in one claim */
 #define BUSY_BEAT     5.0  /* seconds between heartbeats while tasks are in hand, at most: cancels come with them */
 #define LOGIN_EARLY   0.9  /* of a token's life, after which it is replaced */
+#define ECHO_WAIT     3.0  /* seconds a claim waits while an earlier run's may wait too; then comes a sweep */
 #define BEAT_TASKS    1000 /* what one heartbeat takes */
 
 static double machine_load(void)
@@ -76,9 +77,10 @@ static void claim_done(struct runner *r, struct call *c)
 	if (c->status == 200) {
 		r->claim_tries = 0;
 		r->claim_at = now;
+		r->swept = now >= r->echo_until;
 		/* nothing, and sooner than asked for: the panel cannot wait just now, so wait here */
 		if (!tasks || !tasks->n)
-			r->claim_at = now + (took < r->claim_wait * 0.8 ? backoff(2, 0.25, 1, c) : 0);
+			r->claim_at = now + (took < r->claim_asked * 0.8 ? backoff(2, 0.25, 1, c) : 0);
 		take_tasks(r, tasks);
 		return;
 	}
@@ -90,6 +92,7 @@ static void claim_done(struct runner *r, struct call *c)
 
 double claim_tick(struct runner *r, double now)
 {
+	double wait = now < r->echo_until ? fmin(r->claim_wait, ECHO_WAIT) : r->claim_wait;
 	int n = free_slots(r);
 	char *path;
 	struct buf b;
@@ -102,13 +105,14 @@ double claim_tick(struct runner *r, double now)
 		r->claim_at = now + 1;
 		return r->claim_at;
 	}
-	if (r->claim_wait > 0)
-		path = xasprintf("/agents/%s/claim?wait=%.0f", r->id.agent_id, r->claim_wait);
+	if (wait > 0)
+		path = xasprintf("/agents/%s/claim?wait=%.0f", r->id.agent_id, wait);
 	else
 		path = xasprintf("/agents/%s/claim", r->id.agent_id);
 	buf_init(&b);
 	buf_addf(&b, "{\"max\":%d%s%s}", n, r->types.n ? ",\"types\":" : "", r->types.n ? r->types.p : "");
-	r->claim = call_start(r, "POST", path, b.p, r->claim_wait + 15, NULL, claim_done);
+	r->claim = call_start(r, "POST", path, b.p, wait + 15, NULL, claim_done);
+	r->claim_asked = wait;
 	r->claim->reserved = n;
 	r->reserved += n;
 	buf_release(&b);

@@ -17,6 +17,8 @@
 #include "runner.h"
 #include "util.h"
 
+#define ECHO_FOR 35.0 /* seconds: the longest wait of a claim, and some */
+
 /* A panel that is away or restarts is waited for: an agent is started once, and then just there. */
 static int ask_patiently(struct runner *r, struct cli *as, const char *path, struct json_object *body,
 			 struct answer *a, bool anonymous)
@@ -304,6 +306,7 @@ int identity_open(struct runner *r, const struct args *args)
 		return rc;
 	identity_settle(r);
 	r->swept = r->id.fresh;
+	r->echo_until = r->id.fresh ? 0 : mono_now() + ECHO_FOR;
 	say(r, "info", NULL, "agent %s (%s) at %s%s", r->name, r->id.agent_id, r->cli->session.url,
 	    r->id.fresh ? ", registered just now" : "");
 	return EXIT_OK;

@@ -3,7 +3,7 @@
  * Stopping without losing anybody's work.
  *
  *   STOP_DRAIN  a claim is parked at the panel: ask it to give this agent
- *               nothing new, which ends the claim, and wait a moment for that
+ *               nothing new, and wait a moment for what the claim may bring
  *   STOP_WORK   let the work in hand end; past the deadline, or at once when
  *               asked twice, end the commands and give the tasks back
  *   STOP_SWEEP  give back what the panel leased to us without our hearing of it
@@ -18,17 +18,18 @@
 #include "runner.h"
 #include "util.h"
 
-#define DRAIN_FOR  3.0  /* seconds a parked claim gets to end */
+#define DRAIN_FOR  3.0  /* seconds the panel gets to answer to the draining */
+#define ARRIVE	   0.3
 #define REPORT_FOR 10.0 /* seconds outcomes get to be acknowledged after the deadline */
 #define SWEEP_TRIES 4
 
 static void drain_done(struct runner *r, struct call *c)
 {
 	r->stop_call = NULL;
-	if (c->status == 200)
-		return;
-	say(r, "warning", NULL, "the panel could not be asked to give this agent nothing new: %s", call_why(c));
-	r->drain_by = mono_now() + 0.5;
+	/* the claim can bring no more than what was decided before; that has this long to arrive */
+	r->drain_by = mono_now() + ARRIVE;
+	if (c->status != 200)
+		say(r, "warning", NULL, "the panel could not be asked to give this agent nothing new: %s", call_why(c));
 }
 
 static void end_commands(struct runner *r)

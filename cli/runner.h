@@ -251,7 +251,7 @@ struct runner {
 
 	struct call *claim;
 	int claim_tries;
-	double claim_at;
+	double claim_at, claim_asked;
 	struct call *beat;
 	double beat_at, beat_last, beat_not_before;
 	bool away; /* the panel does not answer; said once */
@@ -261,6 +261,7 @@ struct runner {
 	struct call *sweep;
 	int sweep_tries;
 	double sweep_at;
+	double echo_until; /* a claim of an earlier run may still wait at the panel, and take tasks for nobody */
 
 	enum stop_state stop;
 	bool hard;

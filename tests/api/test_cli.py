@@ -704,7 +704,7 @@ def test_agent_gives_back_after_the_deadline(cli, panel, skill):
     agent = cli.agent("sleep 50", "--stop-timeout", "0.3", capability=skill).says("started")
     assert agent.stop() == 0
     back = panel.task(task)
-    assert back["status"] == "pending" and back["attempt"] == 0
+    assert back["status"] == "pending" and back["attempt"] == 0, (back, agent.log)
 
 
 def test_a_second_signal_gives_back_at_once(cli, panel, skill):
@@ -783,3 +783,18 @@ def test_a_removed_agent_ends(cli, skill):
     task = cli.submit(skill)
     assert cli.agent("echo 1", "--once", capability=skill, name="gone-" + skill).wait(30) == 0
     assert cli.wait_task(task, "completed")["assigned_agent_id"] != agent_id
+
+
+def test_a_claim_left_behind_takes_nothing_away(cli, skill):
+    """The claim of a killed agent still waits at the panel; what it takes is given back by the next run."""
+    name = "left-" + skill
+    agent = cli.agent("echo 1", capability=skill, name=name).says("agent ")
+    time.sleep(0.5)
+    agent.kill()
+    agent.wait()
+    tasks = [cli.submit(skill) for _ in range(3)]
+    begun = time.monotonic()
+    cli.agent("echo 2", capability=skill, name=name)
+    for task in tasks:
+        assert cli.wait_task(task, "completed", seconds=30)["result"] == 2
+    assert time.monotonic() - begun < 20, "only when the lease ran out"
