@@ -38,7 +38,7 @@ static enum err check_origin(struct req *r, const char *host)
 	const char *at = r->origin ? strstr(r->origin, "://") : NULL;
 
 	if (!r->origin || (at && host && strcasecmp(at + 3, host) == 0) ||
-	    strstr(r->op.app->cfg->cors_origins, r->origin))
+	    origin_listed(r->op.app->cfg->cors_origins, r->origin))
 		return OK;
 	return error_public(r->op.err, ERR_FORBIDDEN, "This origin may not use the session cookie.");
 }

@@ -190,7 +190,11 @@ static enum err authorise(struct req *r, FCGX_Request *f)
 	case ACCESS_NOBODY_ASKED:
 		return OK;
 	case ACCESS_METRICS:
-		return metrics_allowed(r, f) ? OK : error_set(r->op.err, ERR_UNAUTHENTICATED, "metrics");
+		if (metrics_allowed(r, f))
+			return OK;
+		return r->caller.kind == CALLER_NONE ? unauthenticated(r, "metrics")
+						     : error_public(r->op.err, ERR_FORBIDDEN, "This needs the permission %s.",
+								    perm_name(route->perm));
 	default:
 		break;
 	}
@@ -291,6 +295,17 @@ static enum err parse_query(struct req *r)
 
 /* --- answering ------------------------------------------------------------------------------------------------------------ */
 
+bool origin_listed(const char *list, const char *origin)
+{
+	size_t n = strlen(origin);
+
+	for (const char *o = list; n && (o = strstr(o, origin)); o++) {
+		if ((o == list || o[-1] == ' ') && (o[n] == ' ' || !o[n]))
+			return true;
+	}
+	return false;
+}
+
 static void put_headers(struct req *r, struct resp *p, int status, const char *type, struct buf *out)
 {
 	const struct config *cfg = r->op.app->cfg;
@@ -309,21 +324,15 @@ static void put_headers(struct req *r, struct resp *p, int status, const char *t
 		buf_addf(out, "Set-Cookie: %s\r\n", p->set_cookie);
 	if (p->allow)
 		buf_addf(out, "Allow: %s\r\n", p->allow);
+	if (status == 401)
+		buf_adds(out, "WWW-Authenticate: Bearer realm=\"mcp\"\r\n");
 	if (p->location)
 		buf_addf(out, "Location: %s\r\n", p->location);
 	if (p->replayed)
 		buf_adds(out, "Idempotency-Replayed: true\r\n");
-	if (r->origin && *cfg->cors_origins) {
-		size_t n = strlen(r->origin);
-
-		for (const char *o = strstr(cfg->cors_origins, r->origin); o; o = strstr(o + 1, r->origin)) {
-			if ((o == cfg->cors_origins || o[-1] == ' ') && (o[n] == ' ' || !o[n])) {
-				buf_addf(out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n"
-					      "Access-Control-Allow-Credentials: true\r\n", r->origin);
-				break;
-			}
-		}
-	}
+	if (r->origin && origin_listed(cfg->cors_origins, r->origin))
+		buf_addf(out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n",
+			 r->origin);
 	buf_adds(out, "\r\n");
 }
 

@@ -48,6 +48,8 @@ struct resp {
 
 typedef enum err handler(struct req *r, struct resp *p);
 
+/* Is origin one of those in the list, which spaces separate? A part of one is none. */
+bool origin_listed(const char *list, const char *origin);
 /* Send the headers of a streamed answer; the handler then writes to r->out. */
 void resp_begin_stream(struct req *r, struct resp *p, const char *content_type);
 

@@ -315,6 +315,12 @@ static void responses(struct jw *w, const struct route *r)
 	jw_end_obj(w);
 }
 
+/* Who may call a route, as a word. */
+static const char *const access_names[] = {
+	[ACCESS_NOBODY_ASKED] = "open",	  [ACCESS_ANY] = "authenticated",	    [ACCESS_PERM] = "permission",
+	[ACCESS_OWN_AGENT] = "own-agent", [ACCESS_OWN_AGENT_ONLY] = "own-agent-permission", [ACCESS_METRICS] = "metrics",
+};
+
 static void operation(struct jw *w, const struct route *r)
 {
 	char id[120];
@@ -331,6 +337,7 @@ static void operation(struct jw *w, const struct route *r)
 	jw_arr(w);
 	jw_str(w, r->tag);
 	jw_end_arr(w);
+	jw_kstr(w, "x-access", access_names[r->access]);
 	if (r->perm)
 		jw_kstr(w, "x-permission", perm_name(r->perm));
 	jw_kraw(w, "security", r->access == ACCESS_NOBODY_ASKED ? "[]" : "[{\"bearer\":[]},{\"apiKey\":[]}]");
