@@ -122,6 +122,12 @@ enum err execution_output_json(struct op *op, const char *execution_id, int stag
 struct record *execution_to_record(struct op *op, const struct execution *ex);
 enum err execution_from_record(struct op *op, const struct record *rec, struct execution **out) MUST_CHECK;
 void execution_post(struct op *op, const struct execution *ex, const char *event, int stage);
+/* A unit with room for a run's record (its first op), its tasks and its notifications. */
+struct store_unit execution_unit(struct op *op);
+/* Write ex as the unit's first op, refused when its revision is another one by now. */
+void execution_put(struct op *op, struct execution *ex, struct store_unit *u);
+/* Completed, left out, or failed where that does not matter. */
+bool stage_over(const struct execution *ex, int s);
 /*
  * The tasks of stage s, made from the outputs it depends on. Small sets go into *u (room for `room` more ops) so that
  * they commit with the record; when there are too many *deferred is set and execution_fill() adds them after.
