@@ -80,9 +80,12 @@ static void *duty_main(void *arg)
 	while (duty_wait(d, &why)) {
 		int64_t next = IDLE_MS;
 
+		/* The configuration is not changed under a run. */
+		pthread_rwlock_rdlock(&d->sched->reloading);
 		op_init(&op, &d->sched->app, &arena, &e, &system_caller, NULL);
 		enum err err = d->run(d->sched, &op, why, &next);
 
+		pthread_rwlock_unlock(&d->sched->reloading);
 		judge(d, err, &e, &next);
 		arena_reset(&arena);
 		pthread_mutex_lock(&d->lock);

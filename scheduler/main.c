@@ -95,7 +95,11 @@ static void reload(struct sched *s, const char *file)
 	enum log_level level;
 
 	buf_init(&problems);
-	if (!config_reload(&s->cfg, file, &problems)) {
+	pthread_rwlock_wrlock(&s->reloading);
+	bool good = config_reload(&s->cfg, file, &problems);
+
+	pthread_rwlock_unlock(&s->reloading);
+	if (!good) {
 		log_at(LOG_ERROR, "the new configuration is not good, the old one stays: %s", problems.p);
 	} else {
 		if (log_level_parse(s->cfg.log_level, &level))
@@ -221,6 +225,7 @@ static int serve(struct sched *s, const char *file, const sigset_t *signals)
 int main(int argc, char **argv)
 {
 	static struct sched s;
+	pthread_rwlockattr_t prefer_reload;
 	sigset_t signals;
 
 	log_init("mcp-scheduler", LOG_INFO);
@@ -243,6 +248,9 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGHUP);
 	/* Before any thread is made, so that only sigwaitinfo() sees them. */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	pthread_rwlockattr_init(&prefer_reload);
+	pthread_rwlockattr_setkind_np(&prefer_reload, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s.reloading, &prefer_reload);
 	id_new(s.proc_id);
 	s.app = (struct app){ .cfg = &s.cfg, .proc_id = s.proc_id };
 	int status = serve(&s, argv[2], &signals);

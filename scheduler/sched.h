@@ -33,6 +33,7 @@ struct keeper;		/* retention.c */
 
 struct sched {
 	struct config cfg;
+	pthread_rwlock_t reloading;	/* read: a duty runs; write: the configuration changes */
 	struct app app;
 	char proc_id[ID_TEXT];
 	struct leader *leader;
