@@ -236,6 +236,33 @@ static void read_single(struct worker *w)
 	}
 }
 
+/* Submit, claim one (whosever it is), complete it: three durable steps. */
+static void lifecycle(struct worker *w)
+{
+	while (w->done < w->want) {
+		struct task t = a_task(w->index + w->done), *out[1];
+		struct store_op op = { .kind = SOP_TASK_INSERT, .task = &t };
+		struct store_unit u = { .ops = &op, .n = 1, .arena = &w->a, .error = &w->e };
+		int64_t now = t.created_at, begun = mono_us();
+		struct claim c = { .fits = fits, .agent_id = agents[w->index % 64], .now = now, .lease_until = now + 60000,
+				   .max = 1 };
+		struct task_change done;
+		int n = 0;
+
+		check(store_apply(s, &u), &w->e, "insert");
+		while (!n)
+			check(store_tasks_claim(s, &c, &w->a, out, &n, &w->e), &w->e, "claim");
+		memcpy(w->ids[0], out[0]->id, ID_TEXT);
+		w->fences[0] = out[0]->fence;
+		done = completion(w, 0);
+		op = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = &done, .want_row = true };
+		check(store_apply(s, &u), &w->e, "complete");
+		timed(w, begun);
+		w->done++;
+		arena_reset(&w->a);
+	}
+}
+
 /* --- running ------------------------------------------------------------------------------------------ */
 
 static void *start(void *arg)
@@ -489,11 +516,12 @@ static void run(const char *path, int tasks, int rows)
 	phase("get", read_single, threads, tasks);
 	phase("complete", complete_single, threads, tasks);
 	forget_ids();
+	phase("lifecycle", lifecycle, threads, tasks);
 	phase("insert by 500", insert_batch, 4, tasks * 2);
 	phase("claim by 100", claim_batch, 4, tasks * 2);
 	phase("complete by 500", complete_batch, 4, tasks * 2);
 	forget_ids();
-	sizes(path, tasks * 3 + tasks / 8);
+	sizes(path, tasks * 4 + tasks / 8);
 	if (rows)
 		lists(rows);
 	if (json)
