@@ -153,7 +153,7 @@ static void parameters(struct jw *w, const struct route *r)
 {
 	static const struct field uuid = { .kind = F_UUID };
 	static const struct field stage = { .kind = F_INT, .min = 1, .max = 6 };
-	static const struct field key = { .kind = F_STR, .min = 1, .max = 128,
+	static const struct field key = { .kind = F_STR, .max = 128,
 					  .help = "A repeat within 24 hours gets the first answer." };
 
 	jw_key(w, "parameters");
@@ -340,7 +340,9 @@ static void operation(struct jw *w, const struct route *r)
 	jw_kstr(w, "x-access", access_names[r->access]);
 	if (r->perm)
 		jw_kstr(w, "x-permission", perm_name(r->perm));
-	jw_kraw(w, "security", r->access == ACCESS_NOBODY_ASKED ? "[]" : "[{\"bearer\":[]},{\"apiKey\":[]}]");
+	jw_kraw(w, "security", r->access == ACCESS_NOBODY_ASKED ? "[]"
+			       : r->access == ACCESS_METRICS	? "[{},{\"bearer\":[]},{\"apiKey\":[]}]"
+								: "[{\"bearer\":[]},{\"apiKey\":[]}]");
 	parameters(w, r);
 	if (r->body)
 		request_body(w, r);
@@ -381,6 +383,36 @@ static void error_response(struct jw *w)
 		"{\"$ref\":\"#/components/schemas/ErrorEnvelope\"}}}}}");
 }
 
+/* The items of a batch are checked one by one, and a bad one is answered as such: anything may stand there. */
+static void batch_schema(struct jw *w, const struct schema *s)
+{
+	const struct field *f = &s->fields[0];
+
+	jw_obj(w);
+	jw_kstr(w, "type", "object");
+	jw_key(w, "properties");
+	jw_obj(w);
+	jw_key(w, f->name);
+	jw_obj(w);
+	jw_kstr(w, "type", "array");
+	jw_kint(w, "minItems", f->min);
+	jw_kint(w, "maxItems", f->max);
+	jw_key(w, "items");
+	jw_obj(w);
+	jw_kstr(w, "description", "Each is checked by itself; one that is not of the first shape is rejected alone.");
+	jw_key(w, "anyOf");
+	jw_arr(w);
+	schema_write(f->sub, w);
+	jw_raw(w, "{}");
+	jw_end_arr(w);
+	jw_end_obj(w);
+	jw_end_obj(w);
+	jw_end_obj(w);
+	jw_kraw(w, "required", "[\"tasks\"]");
+	jw_kbool(w, "additionalProperties", false);
+	jw_end_obj(w);
+}
+
 static void components(struct jw *w)
 {
 	jw_key(w, "components");
@@ -409,7 +441,10 @@ static void components(struct jw *w)
 		if (seen)
 			continue;
 		jw_key(w, routes[i].body->name);
-		schema_write(routes[i].body, w);
+		if (strcmp(routes[i].answer, "BatchAnswer") == 0)
+			batch_schema(w, routes[i].body);
+		else
+			schema_write(routes[i].body, w);
 	}
 	jw_end_obj(w);
 	jw_end_obj(w);

@@ -6,8 +6,8 @@
 #define LIMIT_FIELD(type) \
 	{ "limit", F_INT, .offset = offsetof(type, limit), .min = 1, .max = LIMIT_PAGE, .dflt = LIMIT_PAGE_DEFAULT, \
 	  .help = "Items on a page." }
-#define CURSOR_FIELD(type) \
-	{ "cursor", F_STR, .offset = offsetof(type, cursor), .min = 1, .max = 512, \
+#define CURSOR_FIELD(type, kind) \
+	{ "cursor", F_STR, .offset = offsetof(type, cursor), .min = 1, .max = 64, .pattern = CURSOR_PATTERN(kind), \
 	  .help = "next_cursor of the page before." }
 #define FENCE_FIELD(type) \
 	{ "fence", F_INT, true, .offset = offsetof(type, fence), .min = 0, .max = INT64_MAX, \
@@ -19,11 +19,17 @@ static const struct field wait_fields[] = {
 };
 SCHEMA(wait_query, struct wait_q, "WaitQuery", wait_fields, "");
 
-static const struct field page_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q) };
-SCHEMA(page_query, struct page_q, "PageQuery", page_fields, "");
+static const struct field log_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "l") };
+SCHEMA(log_query, struct page_q, "LogQuery", log_fields, "");
+
+static const struct field user_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "u") };
+SCHEMA(user_query, struct page_q, "UserQuery", user_fields, "");
+
+static const struct field key_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "k") };
+SCHEMA(key_query, struct page_q, "KeyQuery", key_fields, "");
 
 static const struct field pipeline_list_fields[] = {
-	LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q),
+	LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "p"),
 	{ "name", F_STR, .offset = offsetof(struct page_q, name), .min = 1, .max = LIMIT_NAME },
 };
 SCHEMA(pipeline_list_query, struct page_q, "PipelineListQuery", pipeline_list_fields, "");
@@ -43,7 +49,7 @@ static const struct field task_list_fields[] = {
 	{ "created_by", F_STR, .offset = offsetof(struct task_list_q, created_by), .min = 1, .max = ID_TEXT },
 	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from), .help = "At this time or later." },
 	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to), .help = "Before this time." },
-	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
+	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q, "t"),
 };
 SCHEMA(task_list_query, struct task_list_q, "TaskListQuery", task_list_fields, "");
 
@@ -53,7 +59,7 @@ static const struct field dead_fields[] = {
 	{ "priority", F_ENUMS, .offset = offsetof(struct task_list_q, priority), .names = priority_names },
 	{ "created_from", F_TIME, .offset = offsetof(struct task_list_q, created_from), .help = "At this time or later." },
 	{ "created_to", F_TIME, .offset = offsetof(struct task_list_q, created_to), .help = "Before this time." },
-	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q),
+	LIMIT_FIELD(struct task_list_q), CURSOR_FIELD(struct task_list_q, "t"),
 };
 SCHEMA(dead_letter_query, struct task_list_q, "DeadLetterQuery", dead_fields, "");
 
@@ -65,7 +71,7 @@ SCHEMA(run_query, struct run_q, "RunQuery", run_fields, "");
 static const struct field execution_list_fields[] = {
 	{ "pipeline_id", F_UUID, .offset = offsetof(struct execution_list_q, pipeline_id) },
 	{ "status", F_ENUMS, .offset = offsetof(struct execution_list_q, status), .names = execution_status_names },
-	LIMIT_FIELD(struct execution_list_q), CURSOR_FIELD(struct execution_list_q),
+	LIMIT_FIELD(struct execution_list_q), CURSOR_FIELD(struct execution_list_q, "e"),
 };
 SCHEMA(execution_list_query, struct execution_list_q, "ExecutionListQuery", execution_list_fields, "");
 
@@ -75,7 +81,9 @@ static const struct field output_fields[] = {
 	  .help = "json pages; ndjson and csv stream everything." },
 	{ "stage", F_INT, .offset = offsetof(struct output_q, stage), .min = 0, .max = LIMIT_STAGES, .dflt = -1,
 	  .help = "1 to 6, 0 for the run's input; default: the last completed stage." },
-	LIMIT_FIELD(struct output_q), CURSOR_FIELD(struct output_q),
+	LIMIT_FIELD(struct output_q),
+	{ "cursor", F_STR, .offset = offsetof(struct output_q, cursor), .min = 1, .max = 64,
+	  .pattern = "^o\\.[0-9]{1,15}\\.[0-9]{1,15}\\.[01]$", .help = "next_cursor of the page before." },
 };
 SCHEMA(output_query, struct output_q, "OutputQuery", output_fields, "");
 

@@ -91,7 +91,7 @@ const struct route routes[] = {
 	  "tasks", "Try a failed or cancelled task again" },
 	{ "T12", "GET", "/tasks/{task_id}/metrics", h_task_metrics, NULL, NULL, MAY(TASK_READ), RATE_API, 0, 200,
 	  "TaskMetrics", "tasks", "How the task went" },
-	{ "T12", "GET", "/tasks/{task_id}/logs", h_task_logs, NULL, &page_query, MAY(TASK_READ), RATE_API, LIST, 200,
+	{ "T12", "GET", "/tasks/{task_id}/logs", h_task_logs, NULL, &log_query, MAY(TASK_READ), RATE_API, LIST, 200,
 	  "LogLine[]", "tasks", "Log lines, oldest first" },
 
 	/* pipelines */
@@ -142,7 +142,7 @@ const struct route routes[] = {
 	{ "U1", "GET", "/auth/me", h_auth_me, NULL, NULL, ANY, RATE_API, 0, 200, "Me", "auth", "Who am I" },
 	{ "U3", "POST", "/users", h_user_create, &user_schema, NULL, MAY(SYSTEM_CONFIG), RATE_API, IDEM, 201, "User", "users",
 	  "Add a person" },
-	{ "U3", "GET", "/users", h_users_list, NULL, &page_query, MAY(SYSTEM_CONFIG), RATE_API, LIST, 200, "User[]", "users",
+	{ "U3", "GET", "/users", h_users_list, NULL, &user_query, MAY(SYSTEM_CONFIG), RATE_API, LIST, 200, "User[]", "users",
 	  "List people" },
 	{ "U3", "GET", "/users/{user_id}", h_user_get, NULL, NULL, MAY(SYSTEM_CONFIG), RATE_API, 0, 200, "User", "users",
 	  "One person" },
@@ -152,7 +152,7 @@ const struct route routes[] = {
 	  "users", "Remove a person" },
 	{ "U3", "POST", "/api-keys", h_key_create, &api_key_schema, NULL, MAY(SYSTEM_CONFIG), RATE_API, IDEM, 201,
 	  "ApiKeyCreated", "users", "Make an API key; it is shown this once" },
-	{ "U3", "GET", "/api-keys", h_keys_list, NULL, &page_query, MAY(SYSTEM_CONFIG), RATE_API, LIST, 200, "ApiKey[]",
+	{ "U3", "GET", "/api-keys", h_keys_list, NULL, &key_query, MAY(SYSTEM_CONFIG), RATE_API, LIST, 200, "ApiKey[]",
 	  "users", "List API keys" },
 	{ "U3", "GET", "/api-keys/{key_id}", h_key_get, NULL, NULL, MAY(SYSTEM_CONFIG), RATE_API, 0, 200, "ApiKey", "users",
 	  "One API key" },

@@ -578,6 +578,8 @@ static void write_string(const struct field *f, struct jw *w)
 	default:
 		if (f->names)
 			write_names(f, w);
+		if (f->pattern)
+			jw_kstr(w, "pattern", f->pattern);
 		if (f->min)
 			jw_kint(w, "minLength", f->min);
 		jw_kint(w, "maxLength", f->max);

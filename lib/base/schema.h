@@ -58,6 +58,7 @@ struct field {
 	const struct schema *sub;	/* OBJ, OBJS */
 	const char *alias;		/* an older spelling that is accepted too, or NULL */
 	const char *help;
+	const char *pattern;		/* STR: for the documents; the verb that reads it checks it */
 };
 
 struct schema {

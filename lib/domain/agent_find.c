@@ -28,7 +28,8 @@ static const struct field list_fields[] = {
 	{ "role", F_ENUMS, .offset = offsetof(struct agent_criteria, roles), .names = role_names },
 	{ "limit", F_INT, .offset = offsetof(struct agent_criteria, limit), .min = 1, .max = LIMIT_PAGE,
 	  .dflt = LIMIT_PAGE_DEFAULT },
-	{ "cursor", F_STR, .offset = offsetof(struct agent_criteria, cursor), .min = 1, .max = 512 },
+	{ "cursor", F_STR, .offset = offsetof(struct agent_criteria, cursor), .min = 1, .max = 64,
+	  .pattern = CURSOR_PATTERN("a") },
 };
 SCHEMA(agent_list_query, struct agent_criteria, "AgentListQuery", list_fields, "");
 

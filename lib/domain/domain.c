@@ -177,30 +177,17 @@ void refuse_uri_secrets(struct op *op, const char *json, const char *path)
 
 const char *cursor_encode(struct arena *a, const char *kind, const char *position)
 {
-	const char *plain = arena_printf(a, "%s:%s", kind, position);
-	size_t n = strlen(plain);
-	char *out = arena_alloc(a, B64URL_LEN(n) + 1);
-
-	b64url_encode(plain, n, out);
-	return out;
+	return arena_printf(a, "%s.%s", kind, position);
 }
 
 enum err cursor_decode(struct op *op, const char *kind, const char *text, const char **position)
 {
-	size_t n = strlen(text);
-	size_t kind_len = strlen(kind);
+	size_t n = strlen(kind);
 
 	*position = NULL;
-	if (n == 0 || n > 512)
-		return error_set(op->err, ERR_BAD_CURSOR, "length of a cursor");
-	char *plain = arena_zalloc(op->arena, n);
-	ptrdiff_t got = b64url_decode(text, n, (uint8_t *)plain);
-
-	if (got < 0 || strlen(plain) != (size_t)got)
-		return error_set(op->err, ERR_BAD_CURSOR, "cursor is not base64url text");
-	if (strncmp(plain, kind, kind_len) != 0 || plain[kind_len] != ':')
-		return error_set(op->err, ERR_BAD_CURSOR, "cursor of another list");
-	*position = plain + kind_len + 1;
+	if (strncmp(text, kind, n) != 0 || text[n] != '.')
+		return error_set(op->err, ERR_BAD_CURSOR, "no cursor of this list");
+	*position = text + n + 1;
 	return OK;
 }
 

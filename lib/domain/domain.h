@@ -102,6 +102,7 @@ int64_t order_key(enum priority p, int64_t ready_at);
 void refuse_uri_secrets(struct op *op, const char *json, const char *path);
 
 /* The page cursors clients see: opaque text around an id or a position. */
+#define CURSOR_PATTERN(kind) "^" kind "\\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 const char *cursor_encode(struct arena *a, const char *kind, const char *position);
 /* NULL and ERR_BAD_CURSOR when text is not a cursor of that kind. */
 enum err cursor_decode(struct op *op, const char *kind, const char *text, const char **position) MUST_CHECK;

@@ -52,7 +52,7 @@ def test_every_bad_field_is_named(panel):
             "resources": [], "metadata": "text", "version": 3, "role": "king", "permissions": ["task:fly"], "slots": -1,
             "clearance_level": "secret", "colour": "red", "status": "active", "agent_id": NOWHERE}
     found = fields(panel.post("/agents/register", body))
-    assert set(found) == {"$.name", "$.type", "$.capabilities[1]", "$.capabilities[2]", "$.endpoints.task", "$.endpoints.x",
+    assert set(found) == {"$.permissions[0]", "$.name", "$.type", "$.capabilities[1]", "$.capabilities[2]", "$.endpoints.task", "$.endpoints.x",
                           "$.resources", "$.metadata", "$.version", "$.role", "$.slots", "$.clearance_level", "$.colour",
                           "$.status", "$.agent_id"}
     assert found["$.colour"] == "unknown_field"
