@@ -32,9 +32,13 @@ static enum err expire_kind(struct sched *s, struct op *op, enum due_kind kind, 
 		int n;
 		enum err err = store_tasks_due(op->app->store, kind, now_ms(), BATCH, op->arena, &d.tasks, &n, op->err);
 
+		bool full = n == BATCH;
+
+		if (!err && kind == DUE_HOLD)
+			err = tasks_wake(op, d.tasks, n, &n);
 		if (!err)
 			err = crew_each(s->crew, op, n, expire_one, &d, NULL);
-		if (err || n < BATCH)
+		if (err || !full)
 			return err;
 	}
 	*more = true;

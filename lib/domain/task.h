@@ -178,6 +178,11 @@ void task_posted(struct op *op, const struct task *t, const char *event);
 enum err task_expire(struct op *op, const struct task *t, enum due_kind why) MUST_CHECK;
 /* A held task whose time has come (or whose dependencies are met): next gate, or the queue. */
 enum err task_wake(struct op *op, const struct task *t) MUST_CHECK;
+/*
+ * The same for many whose time has come, in one round where nothing but the time held them. The others are moved to the
+ * front, *left of them: for task_expire().
+ */
+enum err tasks_wake(struct op *op, struct task **tasks, int n, int *left) MUST_CHECK;
 /* Look at a task that waits for dependencies: all completed → task_wake; one failed → it fails. */
 enum err task_check_dependencies(struct op *op, const struct task *t, bool *moved) MUST_CHECK;
 /* Assign t to a push agent: CAS to assigned, outbox row in the same unit. */

@@ -134,6 +134,36 @@ enum err task_wake(struct op *op, const struct task *t)
 	return row->hold == HOLD_SLOT ? slot_heal(op, t->concurrency_key) : OK;
 }
 
+enum err tasks_wake(struct op *op, struct task **tasks, int n, int *left)
+{
+	struct store_op *ops = arena_calloc(op->arena, (size_t)n + 1, sizeof(*ops));
+	struct task_change *changes = arena_calloc(op->arena, (size_t)n + 1, sizeof(*changes));
+	struct store_unit u = { .ops = ops, .arena = op->arena, .error = op->err };
+
+	*left = 0;
+	for (int i = 0; i < n; i++) {
+		struct task_change *c = &changes[u.n];
+
+		/* A run may be paused, and a key may be taken. */
+		if (*tasks[i]->execution_id || tasks[i]->concurrency_key || tasks[i]->hold != HOLD_TIME) {
+			tasks[(*left)++] = tasks[i];
+			continue;
+		}
+		*c = change_of(op, tasks[i], ST_QUEUED);
+		c->if_hold = 1u << HOLD_TIME;
+		c->fields = TF_STATUS | TF_HOLD;
+		c->set.status = TASK_PENDING;
+		ops[u.n++] = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = c, .want_row = true };
+	}
+	enum err err = u.n ? store_apply_each(op->app->store, &u) : OK;
+
+	for (size_t i = 0; i < u.n && !err; i++) {
+		if (ops[i].result == SOP_DONE)
+			task_posted(op, ops[i].row, NULL);
+	}
+	return err;
+}
+
 enum err task_check_dependencies(struct op *op, const struct task *t, bool *moved)
 {
 	struct jv *list;
