@@ -346,6 +346,8 @@ static enum err start(struct mongo_store *s, const mongoc_uri_t *uri, struct err
 	if (!err) {
 		s->tallies = mg_tallies_new(s);
 		s->orphans = mg_orphans_new(s);
+		s->lanes = mg_lanes_new();
+		s->units = mg_units_new();
 		err = mg_queue_new(s, &s->queue, e);
 	}
 	return err;
@@ -358,6 +360,8 @@ static void mongo_close(struct store *base)
 	mg_queue_free(s->queue);
 	mg_tallies_free(s->tallies);
 	mg_orphans_free(s->orphans);
+	mg_lanes_free(s->lanes);
+	mg_units_free(s->units);
 	if (s->pool)
 		mongoc_client_pool_destroy(s->pool);
 	pthread_mutex_destroy(&s->depth.lock);

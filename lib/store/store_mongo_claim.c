@@ -6,8 +6,8 @@
  * another process looks again, a little further down the queue each round, so that many processes do
  * not fight for the same heads.
  *
- * Ids from the queue in Redis need no search: only when there are more than may be taken, or the claim asks
- * whether a lane fits, are they looked up first.
+ * Ids from the queue in Redis need no search (claim_all); only when there are more than may be taken are they
+ * looked up first.
  *
  * The store's own order: one loose scan of the index "claim" gives the lanes that have claimable tasks and
  * their signatures; then the heads of all fitting lanes come in one find that merges the lanes by order_key.
@@ -391,37 +391,92 @@ void mg_run_claims(struct mg_batch *b)
 	}
 }
 
-/* Ids that need no search are changes like any other, and ride with those. */
-static enum err claim_as_changes(struct mongo_store *s, struct mg_claim *m, struct arena *a, struct error *e)
+/* The ids that were refused only because their lane had not been seen: keep them for another try. */
+static int learn_lanes(struct mongo_store *s, const struct claim *c, const struct mg_job *jobs, const char **ids, int n)
 {
-	struct mg_job *jobs = mg_jobs(a, m->n_ids);
-	struct mg_job **order = arena_calloc(a, (size_t)m->n_ids, sizeof(*order));
-	struct store_op *ops = arena_calloc(a, (size_t)m->n_ids, sizeof(*ops));
-	struct task_change *c = arena_calloc(a, (size_t)m->n_ids, sizeof(*c));
+	int again = 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct task *row = jobs[i].err == ERR_CONFLICT ? jobs[i].op->row : NULL;
+		bool seen = false;
+
+		if (!row || row->status != TASK_PENDING || row->hold != HOLD_NONE || !jobs[i].lanes)
+			continue;
+		for (int k = 0; k < jobs[i].n_lanes; k++)
+			seen |= jobs[i].lanes[k] == row->lane;
+		if (seen)
+			continue;
+		mg_lanes_learn(s->lanes, row->lane, row->lane_sig);
+		if (c->fits(c->arg, row->lane, row->lane_sig))
+			ids[again++] = ids[i];
+	}
+	return again;
+}
+
+/*
+ * Ids of which all may be taken need no search: they are changes like any other, and ride with those. Those
+ * to try again are left in ids.
+ */
+static enum err claim_as_changes(struct mongo_store *s, struct mg_claim *m, const char **ids, int *n_ids,
+				 struct arena *a, struct error *e)
+{
+	int n = *n_ids, n_lanes = 0;
+	struct mg_job *jobs = mg_jobs(a, n);
+	struct mg_job **order = arena_calloc(a, (size_t)n, sizeof(*order));
+	struct store_op *ops = arena_calloc(a, (size_t)n, sizeof(*ops));
+	struct task_change *c = arena_calloc(a, (size_t)n, sizeof(*c));
+	int64_t *lanes = NULL;
 	enum err err = OK;
 
-	for (int i = 0; i < m->n_ids; i++) {
-		claim_change(&c[i], m->c, m->ids[i]);
+	if (m->c->fits && !mg_lanes_fitting(s->lanes, m->c, a, &lanes, &n_lanes))
+		return mg_error(e, ERR_INTERNAL, "too many lanes");
+	for (int i = 0; i < n; i++) {
+		claim_change(&c[i], m->c, ids[i]);
 		ops[i] = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = &c[i], .want_row = true };
 		order[i] = &jobs[i];
 		if (mg_job_init(&jobs[i], &ops[i], a, e))
 			err = ERR_INTERNAL;
+		if (lanes)
+			mg_job_lanes(&jobs[i], lanes, n_lanes);
 	}
 	if (!err)
-		mg_submit(s, order, m->n_ids);
-	for (int i = 0; i < m->n_ids; i++) {
-		struct mg_job *j = &jobs[i];
-
-		if (!err && !j->err && ours(m, j->op->row))
-			m->out[m->n++] = j->op->row;
-		mg_job_release(j);
+		mg_submit(s, order, n);
+	for (int i = 0; i < n; i++) {
+		if (!err && !jobs[i].err && ours(m, ops[i].row))
+			m->out[m->n++] = ops[i].row;
+		mg_job_release(&jobs[i]);
 	}
-	for (int i = 0; !err && !m->n && i < m->n_ids; i++)
+	for (int i = 0; !err && !m->n && i < n; i++)
 		if (jobs[i].err && jobs[i].err != ERR_CONFLICT)
 			err = mg_error(e, jobs[i].err, "%s", jobs[i].detail);
+	*n_ids = err ? 0 : learn_lanes(s, m->c, jobs, ids, n);
+	return err;
+}
+
+static enum err claim_all(struct mongo_store *s, struct mg_claim *m, struct arena *a, struct error *e)
+{
+	const char **ids = arena_alloc(a, sizeof(*ids) * (size_t)m->n_ids);
+	int n = m->n_ids;
+	enum err err;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = m->ids[i];
+	err = claim_as_changes(s, m, ids, &n, a, e);
+	if (!err && n)
+		err = claim_as_changes(s, m, ids, &n, a, e);
 	if (m->n > 1)
 		qsort(m->out, (size_t)m->n, sizeof(*m->out), rows_by_order);
-	return err;
+	/* What was won is durable: it must reach its agent. */
+	return m->n ? OK : err;
+}
+
+/* All of the ids may be taken, and the lanes are few enough to be named. */
+static bool takes_all(struct mongo_store *s, const struct claim *c, int n_ids, struct arena *a)
+{
+	int64_t *lanes;
+	int n;
+
+	return n_ids <= c->max && (!c->fits || mg_lanes_fitting(s->lanes, c, a, &lanes, &n));
 }
 
 enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, const struct claim *c,
@@ -431,8 +486,8 @@ enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, 
 	struct mg_job j = { .queue = MGQ_CLAIM, .arena = a, .claim = &m, .bytes = 4096 };
 	struct mg_job *one = &j;
 
-	if (ids && !c->fits && n_ids <= c->max) {
-		enum err err = claim_as_changes(mg_of(base), &m, a, e);
+	if (ids && takes_all(mg_of(base), c, n_ids, a)) {
+		enum err err = claim_all(mg_of(base), &m, a, e);
 
 		*n = m.n;
 		return err;

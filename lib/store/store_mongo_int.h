@@ -48,6 +48,8 @@
 struct mg_queue;
 struct mg_tallies;
 struct mg_orphans;
+struct mg_lanes;
+struct mg_units;
 
 struct mongo_store {
 	struct store base;	/* first */
@@ -58,6 +60,8 @@ struct mongo_store {
 	struct mg_queue *queue;
 	struct mg_tallies *tallies;
 	struct mg_orphans *orphans;
+	struct mg_lanes *lanes;
+	struct mg_units *units;
 	struct {
 		pthread_mutex_t lock;
 		struct queue_depth value;
@@ -183,6 +187,8 @@ struct mg_job {
 	bson_t doc;		/* insert: the document; else the filter with _id */
 	bson_t update;
 	int64_t token;
+	const int64_t *lanes;	/* of a claim: the task must be in one of these; NULL: in any */
+	int n_lanes;
 	bool brief;		/* of a wanted row the brief columns are enough */
 	bool seen;		/* its document has been read back */
 	struct { char agent_id[ID_TEXT]; int64_t started_at; } ended;	/* of a change with a tally */
@@ -195,7 +201,8 @@ struct mg_job {
 	enum { MGJ_QUEUED, MGJ_TAKEN, MGJ_DONE } state;
 	struct mg_wait *wait;
 	struct mg_job *next;
-	uint64_t seq;
+	uint64_t seq;		/* before that: the wave, see struct mg_plan */
+	uint32_t hash;		/* of key; store_mongo_unit.c */
 };
 
 /* What a committer works with. */
@@ -231,6 +238,7 @@ struct mg_job *mg_jobs(struct arena *a, int n);	/* zeroed */
 /* Fill in doc, update, token, key, queue; ERR_TOO_LARGE when it cannot be stored. */
 enum err mg_job_init(struct mg_job *j, struct store_op *op, struct arena *a, struct error *e) MUST_CHECK;
 void mg_job_release(struct mg_job *j);
+void mg_job_lanes(struct mg_job *j, const int64_t *lanes, int n);	/* demand one of these of the task */
 /* Jobs of a unit in an order in which those of one queue stand together and those of one document in turn. */
 struct mg_plan {
 	struct mg_job *jobs;
@@ -244,7 +252,15 @@ struct mg_plan {
  */
 enum err mg_txn(struct mongo_store *s, enum err (*body)(struct mg_batch *b, void *arg, struct error *e), void *arg,
 		struct error *e) MUST_CHECK;
-enum err mg_unit_txn(struct mongo_store *s, struct store_unit *u, struct mg_plan *p) MUST_CHECK;
+/* Set order and wave of the plan from the jobs' places in order. */
+void mg_plan_sort(struct mg_plan *p);
+/* The unit in a transaction of its own; or with those of others, when there are (store_mongo_unit.c). */
+enum err mg_unit_alone(struct mongo_store *s, struct mg_plan *p, struct error *e) MUST_CHECK;
+enum err mg_unit_run(struct mongo_store *s, struct mg_plan *p, struct error *e) MUST_CHECK;
+/* Several units' plan, all or nothing; ERR_CONFLICT: one of them is refused, nothing has changed. */
+enum err mg_units_together(struct mongo_store *s, struct mg_plan *p, struct error *e) MUST_CHECK;
+struct mg_units *mg_units_new(void);
+void mg_units_free(struct mg_units *q);
 
 /* Do the batch's jobs, which are all of one queue, and set err and op->result of each. */
 void mg_run(struct mg_batch *b);
@@ -308,6 +324,14 @@ void mg_walk_init(struct mg_walk *w, struct arena *a);
 void mg_walk_release(struct mg_walk *w);
 /* Fill found and more; until is set when the walk stopped early: go on from there. */
 enum err mg_walk_page(struct mongo_store *s, struct mg_walk *w, struct error *e) MUST_CHECK;
+
+/* --- lanes (store_mongo_lane.c) ------------------------------------------------------------------------- */
+
+struct mg_lanes *mg_lanes_new(void);
+void mg_lanes_free(struct mg_lanes *l);
+void mg_lanes_learn(struct mg_lanes *l, int64_t lane, const char *sig);
+/* Those of the lanes seen that fit the claim. False when there are too many to remember. */
+bool mg_lanes_fitting(struct mg_lanes *l, const struct claim *c, struct arena *a, int64_t **lanes, int *n) MUST_CHECK;
 
 /* --- tallies (store_mongo_tally.c) ------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Units of several ops: a transaction, run by the calling thread. Ops of one kind stand together
+ * Transactions, and units of several ops as such. Ops of one kind stand together
  * (mg_plan), so that a unit costs a round trip or two a kind and one for the commit.
  *
  * A transaction that lost against another (TransientTransactionError) has changed nothing and is
@@ -42,7 +42,7 @@ static mongoc_client_session_t *session_new(struct mongo_store *s, mongoc_client
 static void forget_results(struct mg_plan *p)
 {
 	for (int i = 0; i < p->n; i++) {
-		struct mg_job *j = &p->jobs[i];
+		struct mg_job *j = p->order[i];
 
 		j->err = OK;
 		j->seen = false;
@@ -129,7 +129,7 @@ static void show_refusals(struct mongo_store *s, struct mg_plan *p)
 	mongoc_client_t *c = mg_client(s, NULL);
 
 	for (int i = 0; i < p->n; i++) {
-		struct mg_job *j = &p->jobs[i];
+		struct mg_job *j = p->order[i];
 
 		if (j->op->result == SOP_DONE) {
 			j->op->result = SOP_SKIPPED;
@@ -217,16 +217,28 @@ static enum err unit_body(struct mg_batch *b, void *arg, struct error *e)
 	return bad ? mg_error(e, bad->err, "%s", bad->detail) : OK;
 }
 
-enum err mg_unit_txn(struct mongo_store *s, struct store_unit *u, struct mg_plan *p)
+enum err mg_units_together(struct mongo_store *s, struct mg_plan *p, struct error *e)
 {
-	enum err err = mg_txn(s, unit_body, p, u->error);
+	enum err err = mg_txn(s, unit_body, p, e);
+
+	if (err)
+		forget_results(p);
+	for (int i = 0; !err && i < p->n; i++)
+		if (p->order[i]->ended.agent_id[0])
+			mg_tally(s, p->order[i]);
+	return err;
+}
+
+enum err mg_unit_alone(struct mongo_store *s, struct mg_plan *p, struct error *e)
+{
+	enum err err = mg_txn(s, unit_body, p, e);
 
 	if (err == ERR_CONFLICT)
 		show_refusals(s, p);
 	else if (err)
 		forget_results(p);
 	for (int i = 0; !err && i < p->n; i++)
-		if (p->jobs[i].ended.agent_id[0])
-			mg_tally(s, &p->jobs[i]);
+		if (p->order[i]->ended.agent_id[0])
+			mg_tally(s, p->order[i]);
 	return err;
 }

@@ -8,7 +8,7 @@
  * a table of the batch's changes ($indexOfArray over constant ids is a hash lookup), and replaces the
  * document by its new version when the conditions hold, by itself when not, which writes nothing.
  *
- *	{ s: [statuses], h: [holds], f: fence or -1, a: agent, g: must not be guarded,
+ *	{ s: [statuses], h: [holds], f: fence or -1, a: agent, g: must not be guarded, l: [lanes],
  *	  set: { … }, fi: fence increment, ai: attempt increment, w: token }
  *
  * Fields to take away are part of the statement's text, so changes that take away different fields are
@@ -21,7 +21,7 @@
 #include "store_mongo_int.h"
 
 /* Texts of the expressions, parsed once. */
-enum { E_STATUS, E_HOLD, E_FENCE, E_AGENT, E_GUARD, E_TOKEN, E_COUNTS, E_TEXTS };
+enum { E_STATUS, E_HOLD, E_FENCE, E_AGENT, E_GUARD, E_LANE, E_TOKEN, E_COUNTS, E_TEXTS };
 
 static const char *const texts[E_TEXTS] = {
 	[E_STATUS] = "{\"$in\":[\"$status\",\"$$d.s\"]}",
@@ -30,6 +30,7 @@ static const char *const texts[E_TEXTS] = {
 	[E_AGENT] = "{\"$eq\":[{\"$ifNull\":[\"$assigned_agent_id\",\"\"]},"
 		    "{\"$ifNull\":[\"$$d.a\",{\"$ifNull\":[\"$assigned_agent_id\",\"\"]}]}]}",
 	[E_GUARD] = "{\"$or\":[{\"$ne\":[\"$$d.g\",true]},{\"$ne\":[\"$guarded\",true]}]}",
+	[E_LANE] = "{\"$in\":[\"$lane\",{\"$ifNull\":[\"$$d.l\",[\"$lane\"]]}]}",
 	[E_TOKEN] = "{\"$not\":[{\"$in\":[\"$$d.w\",{\"$ifNull\":[\"$w\",[]]}]}]}",
 	[E_COUNTS] = "{\"fence\":{\"$add\":[\"$fence\",\"$$d.fi\"]},"
 		     "\"attempt\":{\"$add\":[{\"$ifNull\":[\"$$d.set.attempt\",\"$attempt\"]},\"$$d.ai\"]},"
@@ -67,6 +68,20 @@ static void append_names(bson_t *doc, const char *key, uint32_t mask, const char
 	bson_append_array_end(doc, &arr);
 }
 
+static void append_longs(bson_t *doc, const char *key, const int64_t *v, int n)
+{
+	bson_t arr;
+	const char *idx;
+	char buf[16];
+
+	BSON_APPEND_ARRAY_BEGIN(doc, key, &arr);
+	for (int i = 0; i < n; i++) {
+		bson_uint32_to_string((uint32_t)i, &idx, buf, sizeof(buf));
+		BSON_APPEND_INT64(&arr, idx, v[i]);
+	}
+	bson_append_array_end(doc, &arr);
+}
+
 /* One of the update's operators, as a view of its document; empty when there is none. */
 static void operand(const bson_t *update, const char *name, bson_t *view)
 {
@@ -95,6 +110,8 @@ static void append_entry(bson_t *table, const char *idx, const struct mg_job *j)
 		BSON_APPEND_UTF8(&d, "a", c->if_agent);
 	if (c->if_unguarded)
 		BSON_APPEND_BOOL(&d, "g", true);
+	if (j->lanes)
+		append_longs(&d, "l", j->lanes, j->n_lanes);
 	operand(&j->update, "$set", &set);
 	BSON_APPEND_DOCUMENT(&d, "set", &set);
 	BSON_APPEND_INT64(&d, "fi", (c->fields & TF_FENCE_BUMP) != 0);
@@ -122,6 +139,7 @@ static void append_conditions(bson_t *array, const char *key, struct mg_job *con
 		need[E_FENCE] |= c->if_fence >= 0;
 		need[E_AGENT] |= c->if_agent != NULL;
 		need[E_GUARD] |= c->if_unguarded;
+		need[E_LANE] |= jobs[i]->lanes != NULL;
 	}
 	BSON_APPEND_DOCUMENT_BEGIN(array, key, &cond);
 	BSON_APPEND_ARRAY_BEGIN(&cond, "$and", &and);

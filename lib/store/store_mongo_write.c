@@ -94,6 +94,24 @@ enum err mg_job_init(struct mg_job *j, struct store_op *op, struct arena *a, str
 	return OK;
 }
 
+void mg_job_lanes(struct mg_job *j, const int64_t *lanes, int n)
+{
+	bson_t in, arr;
+	const char *idx;
+	char buf[16];
+
+	j->lanes = lanes;
+	j->n_lanes = n;
+	BSON_APPEND_DOCUMENT_BEGIN(&j->doc, "lane", &in);
+	BSON_APPEND_ARRAY_BEGIN(&in, "$in", &arr);
+	for (int i = 0; i < n; i++) {
+		bson_uint32_to_string((uint32_t)i, &idx, buf, sizeof(buf));
+		BSON_APPEND_INT64(&arr, idx, lanes[i]);
+	}
+	bson_append_array_end(&in, &arr);
+	bson_append_document_end(&j->doc, &in);
+}
+
 void mg_job_release(struct mg_job *j)
 {
 	bson_destroy(&j->doc);
@@ -127,6 +145,13 @@ static int by_wave(const void *a, const void *b)
 	return x->queue != y->queue ? x->queue - y->queue : (x > y) - (x < y);
 }
 
+void mg_plan_sort(struct mg_plan *p)
+{
+	qsort(p->order, (size_t)p->n, sizeof(*p->order), by_wave);
+	for (int i = 0; i < p->n; i++)
+		p->wave[i] = (int)p->order[i]->seq;
+}
+
 static void plan(struct mg_plan *p, struct arena *a)
 {
 	p->order = arena_alloc(a, (size_t)p->n * sizeof(*p->order));
@@ -142,9 +167,7 @@ static void plan(struct mg_plan *p, struct arena *a)
 		if (store_of(x) == store_of(y) && !strcmp(x->key, y->key))
 			y->seq = x->seq + 1;
 	}
-	qsort(p->order, (size_t)p->n, sizeof(*p->order), by_wave);
-	for (int i = 0; i < p->n; i++)
-		p->wave[i] = (int)p->order[i]->seq;
+	mg_plan_sort(p);
 }
 
 static void submit_waves(struct mongo_store *s, const struct mg_plan *p)
@@ -196,7 +219,7 @@ enum err mg_apply(struct store *base, struct store_unit *u, bool each)
 			if (err)
 				mg_error(u->error, err, "%s", p.jobs[0].detail);
 		} else {
-			err = each ? sum_up(&p, u->error) : mg_unit_txn(s, u, &p);
+			err = each ? sum_up(&p, u->error) : mg_unit_run(s, &p, u->error);
 		}
 	}
 	while (made)

@@ -569,7 +569,106 @@ static void too_large(void)
 	EXPECT(store_apply(T.s, &u), ERR_TOO_LARGE);
 }
 
+/* --- units that share a transaction ------------------------------------------------------------------------------- */
+
+#define RACERS 16
+#define PRIZES 40
+
+struct racer {
+	pthread_t thread;
+	int wins, odd;
+	char task[PRIZES][ID_TEXT];
+	bool won[PRIZES];
+};
+
+/* A task and a record that only one can make: units of many threads at once, most of them refused. */
+static void *race(void *arg)
+{
+	struct racer *r = arg;
+	struct arena a;
+	struct error e;
+
+	arena_init(&a);
+	for (int i = 0; i < PRIZES; i++) {
+		char prize[16], own[ID_TEXT];
+		struct task t = a_task();
+		struct record rec = { .kind = REC_SETTING, .id = prize, .s1 = "", .s2 = "", .s3 = "", .body = "{}" };
+		struct record mine = { .kind = REC_BLOB, .id = own, .s1 = "", .s2 = "", .s3 = "", .body = "{}" };
+		struct store_op ops[3] = {
+			{ .kind = SOP_TASK_INSERT, .task = &t },
+			{ .kind = SOP_REC_PUT, .rec = &rec, .expect_rev = REV_ABSENT },
+			{ .kind = SOP_REC_PUT, .rec = &mine, .expect_rev = REV_ANY },
+		};
+		struct store_unit u = { .ops = ops, .n = 3, .arena = &a, .error = &e };
+
+		error_init(&e, &a);
+		snprintf(prize, sizeof(prize), "prize%d", i);
+		id_new(own);
+		set_id(r->task[i], t.id);
+		enum err err = store_apply(T.s, &u);
+
+		r->won[i] = err == OK;
+		r->wins += err == OK;
+		r->odd += err == OK ? ops[2].rev != 1 : err != ERR_CONFLICT || ops[1].result != SOP_EXISTS;
+		arena_reset(&a);
+	}
+	arena_release(&a);
+	return NULL;
+}
+
+static void shared_transactions(void)
+{
+	struct racer *r = arena_calloc(&T.a, RACERS, sizeof(*r));
+	int wins = 0;
+
+	for (int i = 0; i < RACERS; i++)
+		pthread_create(&r[i].thread, NULL, race, &r[i]);
+	for (int i = 0; i < RACERS; i++) {
+		pthread_join(r[i].thread, NULL);
+		wins += r[i].wins;
+		CU_ASSERT_EQUAL(r[i].odd, 0);
+		for (int k = 0; k < PRIZES; k++)
+			CU_ASSERT_EQUAL(get(T.s, r[i].task[k]) != NULL, r[i].won[k]);
+	}
+	CU_ASSERT_EQUAL(wins, PRIZES);
+}
+
+/* The queue's word on a lane is not taken: a task of a lane that does not fit stays, seen before or not. */
+static bool fits_seven(void *arg, int64_t lane, const char *sig)
+{
+	(void)arg;
+	return lane == 7 && sig && strstr(sig, "seven");
+}
+
+static void lanes_of_claims(void)
+{
+	struct claim c = a_claim("a-7", 3);
+	struct task t[3], *out[3];
+	char ids[3][ID_TEXT], agent[ID_TEXT];
+	int n;
+
+	id_new(agent);
+	c.agent_id = agent;
+	c.fits = fits_seven;
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 3; i++) {
+			t[i] = a_task();
+			t[i].lane = i == 1 ? 8 + round : 7;
+			t[i].lane_sig = i == 1 ? "{\"type\":\"eight\"}" : "{\"type\":\"seven\"}";
+			OKAY(insert(T.s, &t[i]));
+			set_id(ids[i], t[i].id);
+		}
+		OKAY(store_tasks_claim_ids(T.s, (const char (*)[ID_TEXT])ids, 3, &c, &T.a, out, &n, &T.e));
+		EQ(n, 2);
+		EQ(get(T.s, t[0].id)->status, TASK_RUNNING);
+		EQ(get(T.s, t[1].id)->status, TASK_PENDING);
+		EQ(get(T.s, t[2].id)->status, TASK_RUNNING);
+	}
+}
+
 const struct contract_case cases_mongo[] = {
+	{ "units in one transaction", shared_transactions },
+	{ "lanes of claims by id", lanes_of_claims },
 	{ "no replica set, no server", no_replica_set },
 	{ "validators", validators },
 	{ "too large for a document", too_large },
