@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 """mcpctl, driven as people and programs drive it, against a real panel."""
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 import time
 import uuid
 
@@ -41,6 +45,27 @@ class Cli:
 
     def json(self, *args, **more):
         return json.loads(self.run(*args, "--json", **more).stdout)
+
+    def on_terminal(self, *args, typed=(), env=None):
+        """What a terminal 100 columns wide shows; typed: (what to wait for, what to type then)."""
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        process = subprocess.Popen([self.program, *args], env={**self.env, "TERM": "xterm", **(env or {})}, stdin=child,
+                                   stdout=child, stderr=child, start_new_session=True)
+        os.close(child)
+        seen, waiting, end = "", list(typed), time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                more = os.read(parent, 65536)
+            except OSError:     # the other side is closed
+                break
+            if not more:
+                break
+            seen += more.decode()
+            if waiting and waiting[0][0] in seen:
+                os.write(parent, waiting.pop(0)[1].encode())
+        os.close(parent)
+        return process.wait(10), seen
 
     def agent(self, script, *options, name=None, capability=None, log=None):
         """A running `mcpctl agent run` over a shell script."""
@@ -90,9 +115,19 @@ class Agent(subprocess.Popen):
         return self.wait(seconds)
 
     def end(self):
-        if self.poll() is None:
+        """At once, and without a crash."""
+        if self.poll() is not None:
+            return
+        self.terminate()
+        time.sleep(0.05)
+        self.send_signal(signal.SIGINT)
+        try:
+            status = self.wait(20)
+        except subprocess.TimeoutExpired:
             self.kill()
             self.wait()
+            raise
+        assert status in (0, 3, 6), f"status {status}\n{self.log}"
 
 
 @pytest.fixture
@@ -222,6 +257,29 @@ def test_login_and_logout(cli, panel):
     assert "eyJ" not in loud.stderr + loud.stdout
     cli.run("logout", env=env)
     cli.run("tasks", "list", env=env, status=6)
+
+
+def test_login_on_a_terminal(cli, panel):
+    status, seen = cli.on_terminal("login", "--url", panel.url, env={"MCP_HOME": ""}, typed=[
+        ("User name: ", panel.admin_user + "\n"), ("Password of ", panel.admin_password + "\n")])
+    assert status == 0 and "Logged in" in seen, seen
+    assert panel.admin_password not in seen
+
+
+def test_what_the_panel_says_cannot_steer_the_terminal(cli):
+    task = cli.out("tasks", "submit", "-d", json.dumps({"type": "cli.test", "parameters": {"a": "\x1b]0;title\x07\x1b[2J\u009b1m"}}))
+    status, seen = cli.on_terminal("tasks", "show", task, "--no-color")
+    assert status == 0 and "?]0;title??[2J?1m" in seen and "\x1b]0" not in seen
+    cli.run("tasks", "cancel", task)
+
+
+def test_tables_fit_the_terminal(cli, skill):
+    agent = cli.json("agents", "register", "a name that goes on " * 8, "-c", ",".join([skill, *(f"x{n}" for n in range(30))]))["agent_id"]
+    _, seen = cli.on_terminal("agents", "list", "--capability", skill)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.replace("\r", "").splitlines()]
+    assert max(map(len, lines)) <= 100 and "…" in seen and agent in seen
+    assert "…" not in cli.out("agents", "list", "--capability", skill)
+    cli.run("agents", "delete", agent)
 
 
 def session_files(cli):
@@ -515,6 +573,27 @@ def test_execute_and_watch_in_one(cli, skill, stepper):
     pipeline = cli.out("pipelines", "create", "watched", "--stages", stages(skill, "one"))
     done = cli.run("pipelines", "execute", pipeline, "--input", '{"items":[{"n":1}]}', "--watch", "--json")
     assert json.loads(done.stdout)["status"] == "completed"
+
+
+def test_progress_bar_on_a_terminal(cli, skill, stepper):
+    pipeline = cli.out("pipelines", "create", "drawn", "--stages", stages(skill, "one", "two"))
+    status, seen = cli.on_terminal("pipelines", "execute", pipeline, "--input", '{"items":[{"n":1}]}', "-w")
+    assert status == 0
+    assert "██████" in seen and "\x1b[J" in seen and "✓ 2 two" in re.sub(r"\x1b\[[0-9;]*m", "", seen)
+
+
+def test_one_stage_and_the_standard_six(cli, skill, stepper):
+    pipeline = cli.out("pipelines", "create", "by stage", "--stages", stages(skill, "one", "two"))
+    run = cli.out("pipelines", "execute", pipeline, "--input", '{"items":[{"n":1}]}')
+    cli.run("executions", "watch", run)
+    again = cli.out("pipelines", "run-stage", pipeline, "2", "-x", run)
+    assert run in again
+    cli.run("executions", "watch", run)
+    quick = cli.json("pipelines", "agent-execute", "--pipeline", pipeline, "--input", '{"items":[{"n":5}]}', "--wait", "20")
+    assert quick["status"] == "completed" and quick["results"] == {"items": [{"n": 7, "stage": 2}]}
+    six = cli.out("pipelines", "agent-execute", "-q")
+    assert UUID.match(six)
+    cli.run("executions", "cancel", six)
 
 
 def test_pause_resume_cancel_retry(cli, skill):
