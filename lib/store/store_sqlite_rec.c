@@ -258,37 +258,3 @@ enum err sq_recs_list(struct store *base, const struct rec_filter *f, struct are
 	sq_read_end(s, c);
 	return err;
 }
-
-/* --- purge ------------------------------------------------------------------------------------------ */
-
-struct purge {
-	enum record_kind kind;
-	int64_t before;
-	int limit, n;
-};
-
-static enum err run_purge(struct sq_group *g, struct sq_job *job)
-{
-	struct purge *p = job->arg;
-	sqlite3_stmt *st = sq_rec_st(g->c, p->kind, SQR_PURGE);
-
-	sqlite3_bind_int64(st, 1, p->before);
-	sqlite3_bind_int(st, 2, p->limit);
-	int rc = sq_run(st);
-
-	if (rc != SQLITE_DONE)
-		return sq_fail(g->c, job->error, rc, "purge records");
-	p->n = sqlite3_changes(g->c->db);
-	return OK;
-}
-
-enum err sq_recs_purge(struct store *s, enum record_kind kind, int64_t before, int limit, int *n, struct error *e)
-{
-	struct purge p = { .kind = kind, .before = before, .limit = limit };
-	struct sq_job job = { .run = run_purge, .arg = &p, .error = e, .cost = limit };
-	enum err err = sq_submit((struct sqlite_store *)s, &job);
-
-	if (!err)
-		*n = p.n;
-	return err;
-}

@@ -222,11 +222,35 @@ static void purge(void)
 	EQ(counts[2][TASK_COMPLETED], 0);
 }
 
+/* More than any implementation deletes in one go. */
+static void purge_many(void)
+{
+	enum { N = 1200 };
+	struct task *t = arena_calloc(&T.a, N, sizeof(*t));
+	struct store_op *ops = arena_calloc(&T.a, N, sizeof(*ops));
+	struct store_unit u = { .ops = ops, .n = N, .arena = &T.a, .error = &T.e };
+	struct queue_depth d;
+	int n;
+
+	for (int i = 0; i < N; i++) {
+		t[i] = ended_task(i % 2 ? TASK_COMPLETED : TASK_FAILED, (enum data_class)(i % 3), 1000);
+		ops[i] = (struct store_op){ .kind = SOP_TASK_INSERT, .task = &t[i] };
+	}
+	OKAY(store_apply_each(T.s, &u));
+	OKAY(store_tasks_purge(T.s, 2000, 0x1f, 700, &n, &T.e));
+	EQ(n, 700);
+	OKAY(store_tasks_purge(T.s, 2000, 0x1f, 700, &n, &T.e));
+	EQ(n, 500);
+	OKAY(store_queue_depth(T.s, &d, &T.e));
+	EQ(d.leased, 0);
+}
+
 const struct contract_case cases_bulk[] = {
 	{ "sweep of an execution", sweep_an_execution },
 	{ "sweep by hold", sweep_by_hold },
 	{ "sweep of an agent", sweep_an_agent },
 	{ "sweep of many", sweep_many },
 	{ "purge of ended tasks", purge },
+	{ "purge of many", purge_many },
 	{ NULL, NULL },
 };
