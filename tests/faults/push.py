@@ -11,6 +11,7 @@ import time
 class PushAgent:
     def __init__(self, panel, delay=0.0, **more):
         self.fences = collections.defaultdict(list)     # task id -> fences it was pushed with
+        self.dead = False
         self.capability = "push-" + secrets.token_hex(4)
         outer = self
 
@@ -24,10 +25,16 @@ class PushAgent:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.fences[body["task"]["task_id"]].append(body["fence"])
                 time.sleep(delay)
+                if outer.dead:
+                    self.close_connection = True
+                    return
                 self.answer(json.dumps({"result": {"done": body["task"]["task_id"]}}).encode())
 
             def do_GET(self):
-                self.answer(b"{}")
+                if outer.dead:
+                    self.close_connection = True
+                else:
+                    self.answer(b"{}")
 
             def answer(self, body):
                 try:
@@ -52,9 +59,15 @@ class PushAgent:
         self.agent = panel.register_agent(capabilities=[self.capability],
                                           endpoints={"task": url + "/task", "health": url + "/health"}, **more)
 
+    def die(self):
+        """As a process does: connections break, and nobody listens any more."""
+        self.dead = True
+        self.server.shutdown()
+        self.server.server_close()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        if not self.dead:
+            self.die()
