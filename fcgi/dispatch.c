@@ -84,6 +84,8 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	enum err err = OK;
 
 	*iat = 0;
+	if (!auth && FCGX_GetParam("HTTP_AUTHORIZATION", f->envp))
+		return unauthenticated(r, "empty authorization");
 	if (auth && strncasecmp(auth, "ApiKey ", 7) == 0)
 		key = auth + 7;
 	else if (auth && (strncasecmp(auth, "Bearer ", 7) == 0 || strncasecmp(auth, "Agent ", 6) == 0))

@@ -546,6 +546,7 @@ static void write_names(const struct field *f, struct jw *w)
 
 #define PORT_PATTERN "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 #define URL_PATTERN "^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]{2,}\\])(:" PORT_PATTERN ")?([/?#][!#-;=?-\\[\\]_a-z~]*)?$"
+#define TEXT_PATTERN "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]*$"
 #define SLUG_PATTERN "^[a-z0-9][a-z0-9._:/-]*$"
 
 static void write_string(const struct field *f, struct jw *w)
@@ -578,8 +579,8 @@ static void write_string(const struct field *f, struct jw *w)
 	default:
 		if (f->names)
 			write_names(f, w);
-		if (f->pattern)
-			jw_kstr(w, "pattern", f->pattern);
+		if (!f->names)
+			jw_kstr(w, "pattern", f->pattern ? f->pattern : TEXT_PATTERN);
 		if (f->min)
 			jw_kint(w, "minLength", f->min);
 		jw_kint(w, "maxLength", f->max);

@@ -129,7 +129,7 @@ def test_fan_out_and_outputs(panel):
     rows = [{"n": n, "text": f'a "b", {n}', "f": "=1+1"} for n in range(25)]
     ex = start(panel, pipeline, input_data={"items": rows}, parameters={"batch_size": 4, "parallel_workers": 3})
     first = agent.claim(max=50)
-    assert len(first) == 3 and [len(t["parameters"]["input"]["items"]) for t in first] == [4, 4, 4]
+    assert len(first) == 3 and {len(t["parameters"]["input"]["items"]) for t in first} <= {4, 1}
     for t in reversed(first):
         agent.complete(t, {"items": t["parameters"]["input"]["items"]}).expect(200)
     done = work(agent, lambda t: t["parameters"]["input"])

@@ -493,7 +493,8 @@ static void test_written_schema(void)
 	CU_ASSERT_FALSE(jv_bool_or(v, "additionalProperties", true));
 	CU_ASSERT_PTR_NULL(jv_get(v, "required"));
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "str")),
-			       "{\"description\":\"Some text.\",\"type\":\"string\",\"minLength\":2,\"maxLength\":4}");
+			       "{\"description\":\"Some text.\",\"type\":\"string\","
+			       "\"pattern\":\"^[^\\\\u0000-\\\\u0008\\\\u000b\\\\u000c\\\\u000e-\\\\u001f\\\\u007f]*$\",\"minLength\":2,\"maxLength\":4}");
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "int")),
 		"{\"type\":\"integer\",\"minimum\":-5,\"maximum\":10}");
 	CU_ASSERT_STRING_EQUAL(jv_text(&arena, jv_get(p, "choice")),
