@@ -189,12 +189,12 @@ static bool wanted(const struct task_filter *f, int status, int hold, int priori
 	       (!f->priority || f->priority & 1U << priority);
 }
 
-/* The combinations of status, hold and priority that exist: a seek for each. */
-static void state_streams(struct walk *w)
+/* The combinations of status, hold and priority that exist and are wanted: a seek for each. */
+static int find_states(struct walk *w, int found[STREAMS_MAX][3])
 {
-	int key[3] = { 0, 0, -1 };
+	int key[3] = { 0, 0, -1 }, n = 0;
 
-	while (w->n_streams < STREAMS_MAX) {
+	while (n < STREAMS_MAX) {
 		sqlite3_stmt *st = sq_st(w->c, SQ_STATE_NEXT);
 
 		/* Everything from the next priority on; a strict comparison would walk through the last one's entries. */
@@ -206,31 +206,34 @@ static void state_streams(struct walk *w)
 			key[i] = sqlite3_column_int(st, i);
 		sqlite3_reset(st);
 		if (w->rc != SQLITE_ROW)
-			return;
+			return n;
 		if (wanted(w->f, key[0], key[1], key[2]))
-			memcpy(w->streams[w->n_streams++].key, key, sizeof(key));
+			memcpy(found[n++], key, sizeof(key));
 	}
 	w->rc = SQLITE_DONE;
+	return n;
 }
 
 static void make_streams(struct walk *w)
 {
-	int max = w->index == BY_STATE ? STREAMS_MAX : w->index == BY_AGENT ? TASK_STATUS_COUNT : 1;
+	int key[STREAMS_MAX][3] = { { 0 } }, n = 1;
 
 	w->rc = SQLITE_DONE;
-	w->n_streams = 0;
-	w->streams = arena_calloc(w->a, (size_t)max, sizeof(*w->streams));
 	if (w->index == BY_STATE) {
-		state_streams(w);
-		return;
-	}
-	if (w->index == BY_AGENT) {
+		n = find_states(w, key);
+	} else if (w->index == BY_AGENT) {
+		n = 0;
 		for (int i = 0; i < TASK_STATUS_COUNT; i++)
 			if (!w->f->status || w->f->status & ST(i))
-				w->streams[w->n_streams++].key[0] = i;
-		return;
+				key[n++][0] = i;
 	}
-	w->n_streams = 1;
+	w->n_streams = n;
+	w->streams = arena_alloc(w->a, (size_t)n * sizeof(*w->streams));
+	for (int i = 0; i < n; i++) {
+		memcpy(w->streams[i].key, key[i], sizeof(key[i]));
+		w->streams[i].n = w->streams[i].pos = 0;
+		w->streams[i].end = false;
+	}
 }
 
 /* The stream whose next id comes first. */

@@ -173,7 +173,8 @@ static int run_uri(void)
 		fprintf(stderr, "contract: %s is neither sqlite nor mongodb://…\n", base_uri);
 		return 2;
 	}
-	printf("%s\n", base_uri);
+	/* without the password */
+	printf("%s\n", strchr(base_uri, '@') ? strchr(base_uri, '@') + 1 : base_uri);
 	if (CU_initialize_registry() != CUE_SUCCESS)
 		return 1;
 	add_suites();
