@@ -129,23 +129,24 @@ static int make_folder(const char *path)
 	return sys;
 }
 
-/* The file, for its owner only; SQLite gives its other files the same mode. */
+/*
+ * The file, for its owner only; SQLite gives its other files the same mode. One that is there is not
+ * opened here: closing it would take away the locks that this process may hold on it through SQLite.
+ */
 static enum err make_file(const char *path, struct error *e)
 {
-	int sys = make_folder(path);
+	int sys = make_folder(path), fd;
 
 	if (sys)
 		return error_public(e, ERR_UNAVAILABLE, "Cannot make the folder of %.120s: %s.", path,
 				    strerrordesc_np(sys));
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0) {
+		close(fd);
 		sync_folder_of(path);
-	else if (errno == EEXIST)
-		fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
+	} else if (errno != EEXIST || access(path, R_OK | W_OK)) {
 		return error_public(e, ERR_UNAVAILABLE, "Cannot open %.120s: %s.", path, strerrordesc_np(errno));
-	close(fd);
+	}
 	return OK;
 }
 

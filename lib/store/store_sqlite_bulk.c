@@ -247,7 +247,8 @@ static enum err run_rec_purge(struct sq_group *g, struct sq_job *job)
 enum err sq_recs_purge(struct store *s, enum record_kind kind, int64_t before, int limit, int *n, struct error *e)
 {
 	while (*n < limit) {
-		struct rec_purge p = { .kind = kind, .before = before, .limit = limit - *n < PIECE ? limit - *n : PIECE };
+		struct rec_purge p = { .kind = kind, .before = before,
+				       .limit = limit - *n < PIECE ? limit - *n : PIECE };
 		struct sq_job job = { .run = run_rec_purge, .arg = &p, .error = e, .cost = p.limit };
 		enum err err = sq_submit((struct sqlite_store *)s, &job);
 

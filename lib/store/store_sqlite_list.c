@@ -197,7 +197,7 @@ static int find_states(struct walk *w, int found[STREAMS_MAX][3])
 	while (n < STREAMS_MAX) {
 		sqlite3_stmt *st = sq_st(w->c, SQ_STATE_NEXT);
 
-		/* Everything from the next priority on; a strict comparison would walk through the last one's entries. */
+		/* From the next priority on; a strict comparison would walk through the last one's entries. */
 		key[2]++;
 		for (int i = 0; i < 3; i++)
 			sqlite3_bind_int(st, 1 + i, key[i]);
