@@ -159,7 +159,7 @@ enum err h_agent_claim(struct req *r, struct resp *p)
 	const struct wait_q *q = r->q;
 	struct task **tasks;
 	int n;
-	enum err err = r->slow && q->wait ? park_claim(&r->op, r->arg[0], r->in, q->wait, &tasks, &n)
+	enum err err = r->slow && q->wait ? park_claim(&r->op, r->arg[0], r->in, q->wait, r->client_fd, &tasks, &n)
 					  : task_claim(&r->op, r->arg[0], r->in, &tasks, &n);
 
 	if (err)

@@ -532,7 +532,7 @@ void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 {
 	int64_t started = mono_us();
 	struct error e;
-	struct req r = { .method = param(f, "REQUEST_METHOD"), .query = param(f, "QUERY_STRING"), .slow = slow, .out = f->out,
+	struct req r = { .method = param(f, "REQUEST_METHOD"), .query = param(f, "QUERY_STRING"), .slow = slow, .out = f->out, .client_fd = f->ipcFd,
 			 .origin = param(f, "HTTP_ORIGIN"), .host = param(f, "HTTP_HOST"), .cookie = param(f, "HTTP_COOKIE"),
 			 .user_agent = param(f, "HTTP_USER_AGENT"), .body_text = "" };
 	struct resp p = { .count = -1 };

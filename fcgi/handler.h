@@ -27,6 +27,7 @@ struct req {
 	const char *origin, *host, *cookie, *user_agent;
 	bool slow;			/* served by the slow pool: may wait */
 	struct gate gate;
+	int client_fd;			/* the web server's end of this request */
 	struct FCGX_Stream *out;	/* for routes that stream their answer */
 };
 

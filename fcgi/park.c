@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #include "../lib/base/clock.h"
 #include "../lib/base/log.h"
@@ -211,8 +212,16 @@ static bool doze(struct waiter *w, int64_t until_us)
 	return go_on && mono_us() < until_us;
 }
 
-enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *in, int64_t wait_s, struct task ***out,
-		    int *n)
+/* The web server closes the connection when the agent that waits has gone. */
+static bool client_gone(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *in, int64_t wait_s, int client_fd,
+		    struct task ***out, int *n)
 {
 	int64_t until = mono_us() + wait_s * 1000000;
 	struct agent *agent;
@@ -228,6 +237,8 @@ enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *
 		return task_claim(op, agent_id, in, out, n);
 	/* On the list first, then look: what comes between is not missed. */
 	do {
+		if (client_gone(client_fd))
+			break;
 		op->now = now_ms();
 		err = task_claim(op, agent_id, in, out, n);
 	} while (!err && *n == 0 && doze(&w, until));

@@ -18,9 +18,12 @@ enum err park_start(struct app *app, int threads, struct error *e) MUST_CHECK;
 /* Everybody stops waiting. */
 void park_stop(void);
 
-/* Claim, waiting up to wait_s seconds for a first task. */
-enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *in, int64_t wait_s, struct task ***out,
-		    int *n) MUST_CHECK;
+/*
+ * Claim, waiting up to wait_s seconds for a first task. client_fd is the connection the answer goes to: when it is closed
+ * meanwhile nothing is claimed, since nobody would get it.
+ */
+enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *in, int64_t wait_s, int client_fd,
+		    struct task ***out, int *n) MUST_CHECK;
 /* Wait until the execution has ended, at most wait_s seconds. False: not ended, or no place to wait. */
 bool park_execution(struct op *op, const char *execution_id, int64_t wait_s);
 

@@ -149,7 +149,7 @@ static void judge(struct op *op, struct agent *a, const struct beat *b)
 	int64_t heard = a->last_heartbeat ? a->last_heartbeat : a->registered_at;
 	int said = b->status ? name_index(agent_status_names, b->status) : -1;
 
-	if (!a->enabled || op->now - heard > limit)
+	if (!a->enabled || said == AGENT_INACTIVE || op->now - heard > limit)
 		a->status = AGENT_INACTIVE;
 	else if (said == AGENT_ERROR)
 		a->status = AGENT_ERROR;
