@@ -15,8 +15,9 @@
 struct waiter {
 	struct waiter *next, *prev;
 	pthread_cond_t cond;
-	bool woken;
-	struct fit fit;			/* claims */
+	bool woken, over;		/* over: waiting is pointless */
+	const char *agent_id;		/* claims */
+	struct fit fit;
 	double fitness;
 	const char *execution_id;	/* runs; NULL for claims */
 };
@@ -103,6 +104,16 @@ static void wake_execution(const char *id)
 	}
 }
 
+static void end_claims(const char *agent_id)
+{
+	for (struct waiter *w = park.head; w; w = w->next) {
+		if (w->agent_id && strcmp(w->agent_id, agent_id) == 0) {
+			w->over = true;
+			wake(w);
+		}
+	}
+}
+
 static void on_message(void *arg, const char *message)
 {
 	long long lane;
@@ -117,6 +128,9 @@ static void on_message(void *arg, const char *message)
 	} else if (strncmp(message, "x ", 2) == 0) {
 		pthread_mutex_lock(&park.lock);
 		wake_execution(message + 2);
+	} else if (strncmp(message, "d ", 2) == 0) {
+		pthread_mutex_lock(&park.lock);
+		end_claims(message + 2);
 	} else if (strcmp(message, "up") == 0) {
 		/* What happened while the connection was away is not known. */
 		pthread_mutex_lock(&park.lock);
@@ -201,12 +215,12 @@ static bool doze(struct waiter *w, int64_t until_us)
 	struct timespec ts = { .tv_sec = wake_at / 1000000, .tv_nsec = wake_at % 1000000 * 1000 };
 
 	pthread_mutex_lock(&park.lock);
-	while (!w->woken && !park.stopping) {
+	while (!w->woken && !w->over && !park.stopping) {
 		if (pthread_cond_timedwait(&w->cond, &park.lock, &ts) == ETIMEDOUT)
 			break;
 	}
 	w->woken = false;
-	bool go_on = !park.stopping;
+	bool go_on = !park.stopping && !w->over;
 
 	pthread_mutex_unlock(&park.lock);
 	return go_on && mono_us() < until_us;
@@ -230,7 +244,7 @@ enum err park_claim(struct op *op, const char *agent_id, const struct claim_in *
 
 	if (err || (err = agent_figures(op, agent_id, op->now / 3600000 - 23, &figures)))
 		return err;
-	struct waiter w = { .fit = { .capabilities = agent->capabilities, .clearance = agent->clearance, .types = in->types },
+	struct waiter w = { .agent_id = agent->id, .over = agent->draining, .fit = { .capabilities = agent->capabilities, .clearance = agent->clearance, .types = in->types },
 			    .fitness = agent_fitness(agent->load, figures.success_rate, figures.avg_ms) };
 
 	if (!enter(&w))

@@ -220,6 +220,7 @@ enum err bus_events(struct bus *b, const char *after, int limit, struct arena *a
  * Listen to {mcp}:wake on a connection and thread of its own. cb runs on that thread, with the message:
  *   "t <lane> <count>"  tasks became claimable in that lane
  *   "x <execution_id>"  the execution ended
+ *   "d <agent_id>"      the agent drains: its waiting claims end
  *   "s"                 the scheduler should look
  *   "a"                 an agent came, went or changed
  *   "up" / "down"       (not from Redis) the connection came back / was lost: what happened between is unknown

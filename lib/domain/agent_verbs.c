@@ -439,9 +439,13 @@ enum err agent_drain(struct op *op, const char *id, bool drain, struct agent **o
 {
 	enum err err = agent_change(op, id, edit_drain, &drain, out);
 
-	if (!err)
-		agent_post(op, *out, "agent.status_updated");
-	return err;
+	if (err)
+		return err;
+	agent_post(op, *out, "agent.status_updated");
+	/* A claim that waits for it need not: it gets nothing. */
+	if (drain)
+		bus_post(op->app->bus, &(struct bus_post){ .wake = arena_printf(op->arena, "d %s", id) }, 1);
+	return OK;
 }
 
 enum err agent_room(struct op *op, const struct agent *a, int64_t *max)
