@@ -15,6 +15,7 @@
 
 #define TICK_MS 1000
 #define SCAN_MS 10000
+#define SCAN_SHARE 20		/* scans that changes cause take at most this part of the time */
 #define SILENT_BATCH 100
 
 struct target {
@@ -25,7 +26,8 @@ struct target {
 
 struct watch {
 	_Atomic int64_t quiet_until_ms;
-	int64_t scanned_us;
+	int64_t scanned_us, scan_took_us;
+	bool changed;			/* some agent has, since the last scan */
 	struct target *targets;
 	int n_targets;
 };
@@ -69,7 +71,6 @@ static enum err lose(struct op *op, const char *id)
 
 struct silent {
 	struct beat *beats;
-	int64_t now_ms, limit_ms;
 };
 
 static enum err judge_silent(struct op *op, void *arg, int i)
@@ -94,13 +95,13 @@ static enum err judge_silent(struct op *op, void *arg, int i)
 
 static enum err look_for_silent(struct sched *s, struct op *op)
 {
-	struct silent silent = { .limit_ms = 2 * s->cfg.heartbeat_interval * 1000 };
+	struct silent silent;
 	int n;
 
 	if (now_ms() < s->watch->quiet_until_ms)
 		return OK;
 	/* Redis is away: the records will tell, when it has been back for long enough. */
-	if (bus_beats_stale(op->app->bus, op->now - silent.limit_ms, SILENT_BATCH, op->arena, &silent.beats, &n))
+	if (bus_beats_stale(op->app->bus, op->now - 2 * s->cfg.heartbeat_interval * 1000, SILENT_BATCH, op->arena, &silent.beats, &n))
 		return OK;
 	return crew_each(s->crew, op, n, judge_silent, &silent, NULL);
 }
@@ -189,12 +190,16 @@ static enum err scan(struct sched *s, struct op *op)
 {
 	struct watch *w = s->watch;
 	struct scan sc = { 0 };
+	int64_t begun = mono_us();
 	int flushed;
+
+	w->changed = false;
 	enum err err = read_all(op, &sc);
 
 	if (err)
 		return err;
 	w->scanned_us = mono_us();
+	w->scan_took_us = w->scanned_us - begun;
 	fleet_set(s, sc.agents, sc.n);
 	set_targets(w, &sc);
 	/* Half an interval behind is as good as a heartbeat that has just been missed. */
@@ -220,19 +225,32 @@ static void probe(struct sched *s, int64_t now)
 	}
 }
 
+/* ms until the next scan; 0: now. */
+static int64_t until_scan(const struct watch *w)
+{
+	int64_t since_ms = (mono_us() - w->scanned_us) / 1000;
+	int64_t least_ms = w->scan_took_us / 1000 * SCAN_SHARE;
+	int64_t wait_ms = (w->changed && least_ms < SCAN_MS ? least_ms : SCAN_MS) - since_ms;
+
+	return !w->scanned_us || wait_ms < 0 ? 0 : wait_ms;
+}
+
 enum err agents_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 {
-	int64_t since_ms = (mono_us() - s->watch->scanned_us) / 1000;
+	struct watch *w = s->watch;
 	bool warm = false;
 	enum err err = OK;
 
+	w->changed |= (why & WAKE_AGENTS) != 0;
+	if (why & WAKE_LED)
+		w->scanned_us = 0;
 	if (why & WAKE_BUS || bus_is_warm(op->app->bus, &warm) || !warm)
 		watch_quiet(s);
-	if (!s->watch->scanned_us || since_ms >= SCAN_MS || why & (WAKE_LED | WAKE_AGENTS))
+	if (until_scan(w) == 0)
 		err = scan(s, op);
 	if (err)
 		return err;
 	probe(s, op->now);
-	*next = TICK_MS;
+	*next = until_scan(w) < TICK_MS ? until_scan(w) : TICK_MS;
 	return look_for_silent(s, op);
 }

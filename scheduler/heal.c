@@ -21,7 +21,7 @@
 #define STALE_MS	2000	/* a run nobody has touched for so long is looked at */
 #define SLOTS_MS	5000
 #define PROC_DEAD_MS	3000	/* six signs of life missed */
-#define WINDOW_MS	5000	/* before the last one: what it may have done and not told */
+#define WINDOW_MS	10000	/* before the last one: what it may have done and not told */
 #define RECENT_MS	600000	/* runs that ended so long ago are looked at after a rebuild */
 #define DRAIN_MS	2000
 
@@ -29,6 +29,7 @@ struct healer {
 	int64_t warm_us, runs_us, slots_us;
 	char runs_after[ID_TEXT];	/* where the walk over live runs goes on */
 	bool announced;			/* that Redis is away */
+	int64_t tell_from;		/* what changed since then is to be told again; 0: nothing */
 };
 
 struct healer *healer_new(void)
@@ -93,7 +94,7 @@ static enum err fill_page(struct op *op, struct task_page *page)
 static enum err post_page(struct op *op, struct task_page *page)
 {
 	for (int i = 0; i < page->n; i++)
-		task_posted(op, page->items[i], NULL);
+		task_told_again(op, page->items[i], NULL);
 	return bus_drain(op->app->bus, DRAIN_MS) ? OK : ERR_UNAVAILABLE;
 }
 
@@ -183,7 +184,7 @@ static enum err tell_page(struct op *op, struct task_page *page)
 	for (int i = 0; i < page->n; i++) {
 		const struct task *t = page->items[i];
 
-		task_posted(op, t, event_of(t));
+		task_told_again(op, t, event_of(t));
 		/* The end of a task moves its run on and frees its slot: the sweeps see to that. */
 	}
 	return OK;
@@ -191,25 +192,32 @@ static enum err tell_page(struct op *op, struct task_page *page)
 
 static enum err look_for_dead(struct sched *s, struct op *op)
 {
+	struct healer *h = s->healer;
 	struct bus_proc *dead;
-	int n;
-	int64_t from = INT64_MAX;
+	int n = 0;
 
-	if (bus_procs_dead(op->app->bus, PROC_DEAD_MS, op->arena, &dead, &n) || n == 0)
-		return OK;
+	if (bus_procs_dead(op->app->bus, PROC_DEAD_MS, op->arena, &dead, &n))
+		n = 0;
 	for (int i = 0; i < n; i++) {
+		/* One that died while nobody led cannot have left more than this. */
+		int64_t from = dead[i].last_seen > op->now - RECENT_MS ? dead[i].last_seen : op->now - RECENT_MS;
+
 		log_info("process %s has died: telling again what changed since it was last heard of", dead[i].id);
-		if (dead[i].last_seen < from)
-			from = dead[i].last_seen;
+		if (!h->tell_from || from - WINDOW_MS < h->tell_from)
+			h->tell_from = from - WINDOW_MS;
 	}
-	/* One that died days ago, while nobody led, cannot have left more than this. */
-	if (from < op->now - RECENT_MS)
-		from = op->now - RECENT_MS;
-	const struct task_filter f = { .updated_from = from - WINDOW_MS, .ascending = true, .cols = TASK_COLS_BRIEF,
+	if (!h->tell_from)
+		return OK;
+	const struct task_filter f = { .updated_from = h->tell_from, .ascending = true, .cols = TASK_COLS_BRIEF,
 				       .limit = LIMIT_PAGE };
 	enum err err = each_task(s, op, f, tell_page);
 
-	return err ? err : heal_recent_runs(op, from - WINDOW_MS, true);
+	if (!err)
+		err = heal_recent_runs(op, h->tell_from, true);
+	/* Redis has dropped them from its list: until it is done it is remembered here. */
+	if (!err)
+		h->tell_from = 0;
+	return err;
 }
 
 /* --- runs and keys ------------------------------------------------------------------------------------------------ */

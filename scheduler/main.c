@@ -10,6 +10,7 @@
 
 #include "../lib/base/clock.h"
 #include "../lib/base/log.h"
+#include "../lib/base/metrics.h"
 #include "../lib/base/version.h"
 #include "sched.h"
 
@@ -21,7 +22,7 @@
 static const struct duty duty_table[DUTY_COUNT] = {
 	[DUTY_TIMERS] = { .name = "timers", .run = timers_run, .wakes = WAKE_LOOK | WAKE_BUS, .gap_ms = 2 },
 	[DUTY_DEPENDENCIES] = { .name = "dependencies", .run = dependencies_run, .wakes = WAKE_LOOK, .gap_ms = 20 },
-	[DUTY_AGENTS] = { .name = "agents", .run = agents_run, .wakes = WAKE_AGENTS | WAKE_BUS, .gap_ms = 500 },
+	[DUTY_AGENTS] = { .name = "agents", .run = agents_run, .wakes = WAKE_AGENTS | WAKE_BUS, .gap_ms = 10 },
 	[DUTY_ASSIGN] = { .name = "assign", .run = assign_run, .wakes = WAKE_TASKS | WAKE_OWN | WAKE_BUS, .gap_ms = 1 },
 	[DUTY_SENDER] = { .name = "sender", .run = sender_run, .wakes = WAKE_LOOK | WAKE_OWN, .lingers = true,
 			  .poke = sender_poke, .finish = sender_finish },
@@ -154,11 +155,27 @@ static bool open_store(struct sched *s, const sigset_t *signals, int *status)
 	}
 }
 
+/* The counters of this machine's processes are one file. */
+static void open_metrics(struct sched *s)
+{
+	char path[4200];
+	struct arena arena;
+	struct error e;
+
+	arena_init(&arena);
+	error_init(&e, &arena);
+	snprintf(path, sizeof(path), "%s/run/metrics", s->cfg.home);
+	if (metrics_open(*s->cfg.home ? path : NULL, &e))
+		log_error(LOG_WARN, &e, "what the scheduler counts is not shown");
+	arena_release(&arena);
+}
+
 static enum err begin(struct sched *s, struct error *e)
 {
 	struct bus_options o = { .url = s->cfg.redis_url, .proc_id = s->proc_id };
 	bool sqlite = strcmp(store_name(s->app.store), "sqlite") == 0;
 
+	open_metrics(s);
 	memcpy(s->duties, duty_table, sizeof(s->duties));
 	s->watch = watch_new();
 	s->fleet = fleet_new();

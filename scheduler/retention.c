@@ -2,7 +2,6 @@
 /* What has been kept long enough goes: by class, in small steps, once an hour. */
 #include "sched.h"
 
-#include "../lib/base/clock.h"
 #include "../lib/base/log.h"
 #include "../lib/domain/execution.h"
 
@@ -14,7 +13,7 @@
 #define RUNS_STEP	20	/* an input may be megabytes */
 
 struct keeper {
-	int64_t since_us;	/* this process leads, or the last clean-up was */
+	int64_t since_ms;	/* this process leads, or the last clean-up was */
 	bool first;
 	int64_t removed;
 	int at;			/* which kind is being cleaned up; -1: none */
@@ -156,14 +155,14 @@ enum err retention_run(struct sched *s, struct op *op, unsigned why, int64_t *ne
 	int n = 0;
 
 	if (why & WAKE_LED) {
-		k->since_us = mono_us();
+		k->since_ms = op->now;
 		k->first = true;
 		k->at = -1;
 		*next = FIRST_MS;
 		return OK;
 	}
 	if (k->at < 0) {
-		*next = wait_ms - (mono_us() - k->since_us) / 1000;
+		*next = wait_ms - (op->now - k->since_ms);
 		if (*next > 0)
 			return OK;
 		k->at = 0;
@@ -182,7 +181,7 @@ enum err retention_run(struct sched *s, struct op *op, unsigned why, int64_t *ne
 		log_info("retention: %lld rows removed", (long long)k->removed);
 	k->at = -1;
 	k->first = false;
-	k->since_us = mono_us();
+	k->since_ms = op->now;
 	*next = EVERY_MS;
 	return err;
 }

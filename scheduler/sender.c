@@ -11,6 +11,7 @@
 
 #include "../lib/base/clock.h"
 #include "../lib/base/log.h"
+#include "../lib/base/metrics.h"
 
 #define POLL_MS		1000	/* between searches for rows nobody told us of */
 #define POLL_GAP_MS	5
@@ -229,8 +230,14 @@ void call_ended(struct sender *x, struct call *c)
 
 static void answered(void *arg, const struct net_result *r)
 {
+	static const char *const services[] = { "agent", "webhook", "mail", "agent" };
+	static const char *const operations[] = { "push", "notify", "notify", "probe" };
 	struct call *c = arg;
 	struct sender *x = c->sender;
+	char labels[96];
+
+	snprintf(labels, sizeof(labels), "service_name=\"%s\",operation=\"%s\"", services[c->kind], operations[c->kind]);
+	metric_observe(M_EXTERNAL_DURATION, labels, r->took_us);
 
 	for (struct call **p = &x->in_flight; *p; p = &(*p)->next) {
 		if (*p == c) {

@@ -174,6 +174,8 @@ enum err task_logs_page(struct op *op, const char *id, const char *cursor, int l
 
 /* Tell the bus that t became claimable, was leased, or ended; event may be NULL. */
 void task_posted(struct op *op, const struct task *t, const char *event);
+/* The same for what may have been told before, by a process that died: it is not counted again. */
+void task_told_again(struct op *op, const struct task *t, const char *event);
 /* A lease ran out, an attempt ran too long, a deadline passed: t is the row as it was found. */
 enum err task_expire(struct op *op, const struct task *t, enum due_kind why) MUST_CHECK;
 /* A held task whose time has come (or whose dependencies are met): next gate, or the queue. */

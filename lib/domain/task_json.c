@@ -138,16 +138,14 @@ const char *task_event_json(struct op *op, const struct task *t)
 	return text;
 }
 
-void task_posted(struct op *op, const struct task *t, const char *event)
+void task_told_again(struct op *op, const struct task *t, const char *event)
 {
 	struct bus_post p = { .type = event, .at = op->now, .task_id = t->id, .lane = t->lane, .lane_sig = t->lane_sig,
 			      .order_key = t->order_key, .agent_id = *t->agent_id ? t->agent_id : NULL,
 			      .lease_until = t->lease_expires_at };
 
-	if (event) {
+	if (event)
 		p.data = task_event_json(op, t);
-		meter_task(op, t, event);
-	}
 	if (t->status == TASK_PENDING && t->hold == HOLD_NONE)
 		p.op = BQ_ADD;
 	else if (ST(t->status) & ST_LEASED)
@@ -157,4 +155,11 @@ void task_posted(struct op *op, const struct task *t, const char *event)
 	if (ST(t->status) & ST_QUEUED && t->hold != HOLD_NONE)
 		p.wake = "s";
 	bus_post(op->app->bus, &p, 1);
+}
+
+void task_posted(struct op *op, const struct task *t, const char *event)
+{
+	if (event)
+		meter_task(op, t, event);
+	task_told_again(op, t, event);
 }
