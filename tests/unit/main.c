@@ -21,6 +21,7 @@
 	X(net) \
 	X(password) \
 	X(schema) \
+	X(scheduler) \
 	X(time)
 
 #define X(name) void suite_##name(void);
