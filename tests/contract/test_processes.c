@@ -255,10 +255,40 @@ static void opened_by_many(void)
 	EQ(page.n, 6);
 }
 
+/* Two stores in one process, one of them closed, and another process that opens and closes meanwhile. */
+static void opened_twice(void)
+{
+	struct store *other = contract_open();
+	struct task_filter f = { .limit = 20 };
+	struct task_page page;
+	int status;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(other);
+	for (int i = 0; i < 4; i++) {
+		struct task t = a_task();
+
+		OKAY(insert(i % 2 ? other : T.s, &t));
+		CU_ASSERT_PTR_NOT_NULL(get(i % 2 ? T.s : other, t.id));
+	}
+	store_close(other);
+	for (int i = 0; i < 3; i++) {
+		struct child c = child_start("opener", "");
+		struct task t = a_task();
+
+		OKAY(insert(T.s, &t));
+		child_finish(&c, &status);
+		EQ(status, 0);
+	}
+	contract_reopen();
+	OKAY(store_tasks_list(T.s, &f, &T.a, &page, &T.e));
+	EQ(page.n, 10);
+}
+
 const struct contract_case cases_processes[] = {
 	{ "compare and set raced by processes", raced_by_processes },
 	{ "killed in the middle", killed_in_the_middle },
 	{ "lazy ops survive a kill", lazy_survives_a_kill },
 	{ "opened by many at once", opened_by_many },
+	{ "opened twice", opened_twice },
 	{ NULL, NULL },
 };
