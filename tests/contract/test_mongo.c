@@ -590,7 +590,7 @@ static void *race(void *arg)
 
 	arena_init(&a);
 	for (int i = 0; i < PRIZES; i++) {
-		char prize[16], own[ID_TEXT];
+		char prize[24], own[ID_TEXT];
 		struct task t = a_task();
 		struct record rec = { .kind = REC_SETTING, .id = prize, .s1 = "", .s2 = "", .s3 = "", .body = "{}" };
 		struct record mine = { .kind = REC_BLOB, .id = own, .s1 = "", .s2 = "", .s3 = "", .body = "{}" };
