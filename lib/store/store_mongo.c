@@ -218,7 +218,7 @@ static void driver_start(void)
 struct hello {
 	bool answered;
 	bool member;		/* of a replica set, or a mongos of a sharded cluster */
-	bool old;
+	bool old, denied;
 	char message[256];
 };
 
@@ -234,6 +234,8 @@ static struct hello say_hello(mongoc_client_t *c)
 	if (h.answered) {
 		h.old = mg_doc_int(&reply, "maxWireVersion") < WIRE_VERSION_5_0;
 		h.member = bson_has_field(&reply, "setName") || !strcmp(mg_doc_str(&reply, "msg"), "isdbgrid");
+	} else if (be.domain == MONGOC_ERROR_CLIENT && be.code == MONGOC_ERROR_CLIENT_AUTHENTICATE) {
+		h.denied = true;
 	} else if (snprintf(h.message, sizeof(h.message), "%s", be.message) < 0) {
 		h.message[0] = '\0';
 	}
@@ -286,6 +288,8 @@ static enum err check_server(struct mongo_store *s, const mongoc_uri_t *uri, str
 		return error_public(e, ERR_VALIDATION, "MongoDB at %s is too old: 5.0 or newer is needed.", where);
 	if (h.answered && h.member)
 		return OK;
+	if (h.denied || strstr(h.message, "uthentication failed"))
+		return error_public(e, ERR_VALIDATION, "MongoDB at %s refuses the user or the password of STORE_URI.", where);
 	struct hello direct = h.answered ? h : hello_direct(uri, s->timeout_ms < 2000 ? s->timeout_ms : 2000);
 
 	if (direct.answered && !direct.member)

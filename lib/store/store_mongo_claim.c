@@ -428,8 +428,8 @@ static enum err claim_as_changes(struct mongo_store *s, struct mg_claim *m, cons
 	int64_t *lanes = NULL;
 	enum err err = OK;
 
-	if (m->c->fits && !mg_lanes_fitting(s->lanes, m->c, a, &lanes, &n_lanes))
-		return mg_error(e, ERR_INTERNAL, "too many lanes");
+	if (m->c->fits)
+		n_lanes = mg_lanes_fitting(s->lanes, m->c, a, &lanes);
 	for (int i = 0; i < n; i++) {
 		claim_change(&c[i], m->c, ids[i]);
 		ops[i] = (struct store_op){ .kind = SOP_TASK_CHANGE, .change = &c[i], .want_row = true };
@@ -470,15 +470,6 @@ static enum err claim_all(struct mongo_store *s, struct mg_claim *m, struct aren
 	return m->n ? OK : err;
 }
 
-/* All of the ids may be taken, and the lanes are few enough to be named. */
-static bool takes_all(struct mongo_store *s, const struct claim *c, int n_ids, struct arena *a)
-{
-	int64_t *lanes;
-	int n;
-
-	return n_ids <= c->max && (!c->fits || mg_lanes_fitting(s->lanes, c, a, &lanes, &n));
-}
-
 enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, const struct claim *c,
 		     struct arena *a, struct task **out, int *n, struct error *e)
 {
@@ -486,7 +477,8 @@ enum err mg_claim_op(struct store *base, const char (*ids)[ID_TEXT], int n_ids, 
 	struct mg_job j = { .queue = MGQ_CLAIM, .arena = a, .claim = &m, .bytes = 4096 };
 	struct mg_job *one = &j;
 
-	if (ids && takes_all(mg_of(base), c, n_ids, a)) {
+	/* All may be taken, and the lanes are few enough to be named. */
+	if (ids && n_ids <= c->max && (!c->fits || !mg_lanes_too_many(mg_of(base)->lanes))) {
 		enum err err = claim_all(mg_of(base), &m, a, e);
 
 		*n = m.n;

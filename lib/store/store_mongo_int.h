@@ -39,7 +39,7 @@
 
 #define MG_TOKENS	4		/* tokens kept in a document */
 #define MG_BULK_OPS	1000		/* ops in one bulk … */
-#define MG_BULK_BYTES	(16 << 20)	/* … and their size: one command of the wire protocol (48 MB) holds it */
+#define MG_BULK_BYTES	(8 << 20)	/* … and their size: one statement, a document, holds their table */
 #define MG_DOC_MAX	((16 << 20) - (16 << 10))	/* a document's size, with room for what updates add */
 #define MG_COMMITTERS	2		/* one waits for the journal while the other gathers; more make smaller groups */
 
@@ -330,8 +330,9 @@ enum err mg_walk_page(struct mongo_store *s, struct mg_walk *w, struct error *e)
 struct mg_lanes *mg_lanes_new(void);
 void mg_lanes_free(struct mg_lanes *l);
 void mg_lanes_learn(struct mg_lanes *l, int64_t lane, const char *sig);
-/* Those of the lanes seen that fit the claim. False when there are too many to remember. */
-bool mg_lanes_fitting(struct mg_lanes *l, const struct claim *c, struct arena *a, int64_t **lanes, int *n) MUST_CHECK;
+bool mg_lanes_too_many(struct mg_lanes *l);	/* to remember: look the tasks up instead */
+/* Those of the lanes seen that fit the claim; how many. */
+int mg_lanes_fitting(struct mg_lanes *l, const struct claim *c, struct arena *a, int64_t **lanes);
 
 /* --- tallies (store_mongo_tally.c) ------------------------------------------------------------------- */
 

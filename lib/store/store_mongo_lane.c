@@ -12,7 +12,6 @@
 struct mg_lanes {
 	pthread_rwlock_t lock;
 	int n;
-	bool overflow;
 	struct { int64_t lane; char *sig; } v[LANES_MAX];
 };
 
@@ -49,20 +48,27 @@ void mg_lanes_learn(struct mg_lanes *l, int64_t lane, const char *sig)
 		l->v[l->n].lane = lane;
 		l->v[l->n++].sig = xstrdup(sig ? sig : "");
 	}
-	l->overflow = l->n == LANES_MAX;
 	pthread_rwlock_unlock(&l->lock);
 }
 
-bool mg_lanes_fitting(struct mg_lanes *l, const struct claim *c, struct arena *a, int64_t **lanes, int *n)
+bool mg_lanes_too_many(struct mg_lanes *l)
 {
-	*lanes = arena_alloc(a, sizeof(**lanes) * LANES_MAX);
-	*n = 0;
 	pthread_rwlock_rdlock(&l->lock);
-	for (int i = 0; i < l->n && !l->overflow; i++)
-		if (c->fits(c->arg, l->v[i].lane, l->v[i].sig))
-			(*lanes)[(*n)++] = l->v[i].lane;
-	bool good = !l->overflow;
+	bool many = l->n == LANES_MAX;
 
 	pthread_rwlock_unlock(&l->lock);
-	return good;
+	return many;
+}
+
+int mg_lanes_fitting(struct mg_lanes *l, const struct claim *c, struct arena *a, int64_t **lanes)
+{
+	int n = 0;
+
+	*lanes = arena_alloc(a, sizeof(**lanes) * LANES_MAX);
+	pthread_rwlock_rdlock(&l->lock);
+	for (int i = 0; i < l->n; i++)
+		if (c->fits(c->arg, l->v[i].lane, l->v[i].sig))
+			(*lanes)[n++] = l->v[i].lane;
+	pthread_rwlock_unlock(&l->lock);
+	return n;
 }

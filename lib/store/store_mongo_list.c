@@ -2,6 +2,8 @@
 /* Lists: which index answers which filter; and reading by id. */
 #include "store_mongo_int.h"
 
+#define CLOCK_SLACK_MS 1000	/* an id may be this much older or younger than its created_at */
+
 /* --- tasks ------------------------------------------------------------------------------------------------- */
 
 static void take_task(struct mg_walk *w, const bson_t *doc)
@@ -85,6 +87,14 @@ static void plan_tasks(struct mg_walk *w, const struct task_filter *f)
 	in_set(status ? &w->match : &w->rest, "status", f->status, mg_status_names, TASK_STATUS_COUNT, status);
 	in_set(state ? &w->match : &w->rest, "hold", f->hold, mg_hold_names, HOLD_COUNT, state);
 	in_set(state ? &w->match : &w->rest, "priority", f->priority, mg_priority_names, PRIO_COUNT, state);
+	if (f->created_from > 0 || f->created_to > 0) {
+		BSON_APPEND_DOCUMENT_BEGIN(&w->rest, "created_at", &sub);
+		if (f->created_from > 0)
+			BSON_APPEND_DATE_TIME(&sub, "$gte", f->created_from);
+		if (f->created_to > 0)
+			BSON_APPEND_DATE_TIME(&sub, "$lt", f->created_to);
+		bson_append_document_end(&w->rest, &sub);
+	}
 	if (f->updated_from) {
 		BSON_APPEND_DOCUMENT_BEGIN(&w->rest, "updated_at", &sub);
 		BSON_APPEND_DATE_TIME(&sub, "$gte", f->updated_from);
@@ -170,9 +180,9 @@ enum err mg_tasks_list(struct store *base, const struct task_filter *f, struct a
 	w.brief = f->cols == TASK_COLS_BRIEF;
 	w.limit = f->limit;
 	if (f->created_from > 0)
-		id_at(f->created_from, w.from);
+		id_at(f->created_from > CLOCK_SLACK_MS ? f->created_from - CLOCK_SLACK_MS : 0, w.from);
 	if (f->created_to > 0)
-		id_at(f->created_to, w.to);
+		id_at(f->created_to + CLOCK_SLACK_MS, w.to);
 	if (f->by_stage_seq && f->execution_id && f->stage) {
 		err = list_by_seq(mg_of(base), f, &w, e);
 	} else {

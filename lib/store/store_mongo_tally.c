@@ -3,7 +3,7 @@
  * Tallies: how many attempts an agent completed and failed in an hour. They are added up in memory and
  * written as one bulk of upserts with $inc, FLUSH_MS after the first: thousands of completions a second cost
  * a few upserts. They are figures, not state: a process that is killed loses what it has not yet written,
- * at most FLUSH_MS of them. store_tallies() and closing write them first.
+ * at most FLUSH_MS of them; while mongod is away they are kept. store_tallies() and closing write them first.
  */
 #include "store_mongo_int.h"
 
@@ -61,12 +61,13 @@ static void append_upsert(mongoc_bulk_operation_t *bulk, const struct tally *t)
 }
 
 /* wait: for the journal, so that a read with majority sees it. */
-static void write_tallies(struct mongo_store *s, const struct tally *v, int n, bool wait)
+static enum err write_tallies(struct mongo_store *s, const struct tally *v, int n, bool wait)
 {
 	bson_t opts = BSON_INITIALIZER, reply;
 	bson_error_t be;
 	mongoc_write_concern_t *wc = mongoc_write_concern_new();
 	mongoc_client_t *c = mg_client(s, NULL);
+	enum err err = c ? OK : ERR_UNAVAILABLE;
 
 	if (wait) {
 		mongoc_write_concern_set_wmajority(wc, s->timeout_ms);
@@ -83,7 +84,7 @@ static void write_tallies(struct mongo_store *s, const struct tally *v, int n, b
 		for (int i = 0; i < n; i++)
 			append_upsert(bulk, &v[i]);
 		if (!mongoc_bulk_operation_execute(bulk, &reply, &be))
-			log_warn("%d tallies not written: %s", n, be.message);
+			err = mg_write_failed(&be, &reply);
 		bson_destroy(&reply);
 		mongoc_bulk_operation_destroy(bulk);
 		mongoc_collection_destroy(coll);
@@ -91,11 +92,50 @@ static void write_tallies(struct mongo_store *s, const struct tally *v, int n, b
 	}
 	mongoc_write_concern_destroy(wc);
 	bson_destroy(&opts);
+	return err;
+}
+
+static struct tally *slot_for(struct mg_tallies *t, const char *agent_id, int64_t hour)
+{
+	for (int i = 0; i < t->n; i++)
+		if (t->pending[i].hour == hour && !strcmp(t->pending[i].agent_id, agent_id))
+			return &t->pending[i];
+	if (t->n == PENDING_MAX)
+		return NULL;
+	struct tally *y = &t->pending[t->n++];
+
+	*y = (struct tally){ .hour = hour };
+	memcpy(y->agent_id, agent_id, ID_TEXT);
+	if (t->n == 1)
+		pthread_cond_signal(&t->work);
+	return y;
+}
+
+/* Nothing was sent: add them to what has come since. The lock is held. */
+static int put_back(struct mg_tallies *t, const struct tally *v, int n)
+{
+	int lost = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct tally *y = slot_for(t, v[i].agent_id, v[i].hour);
+
+		if (!y) {
+			lost++;
+			continue;
+		}
+		y->completed += v[i].completed;
+		y->failed += v[i].failed;
+		y->duration_ms += v[i].duration_ms;
+		for (int k = 0; k < TALLY_BUCKETS; k++)
+			y->bucket[k] += v[i].bucket[k];
+	}
+	return lost;
 }
 
 static void flush(struct mg_tallies *t, bool wait)
 {
 	struct tally *v = xcalloc(PENDING_MAX, sizeof(*v)), *full;
+	enum err err = OK;
 	int n;
 
 	pthread_mutex_lock(&t->flushing);
@@ -106,7 +146,14 @@ static void flush(struct mg_tallies *t, bool wait)
 	t->n = 0;
 	pthread_mutex_unlock(&t->lock);
 	if (n)
-		write_tallies(t->s, full, n, wait);
+		err = write_tallies(t->s, full, n, wait);
+	if (err == ERR_UNAVAILABLE) {
+		pthread_mutex_lock(&t->lock);
+		n = put_back(t, full, n);
+		pthread_mutex_unlock(&t->lock);
+	}
+	if (err && n)
+		log_warn("%d tallies are lost: %s", n, err_name(err));
 	pthread_mutex_unlock(&t->flushing);
 	free(full);
 }
@@ -132,22 +179,6 @@ static void *flusher(void *arg)
 	return NULL;
 }
 
-static struct tally *slot_for(struct mg_tallies *t, const char *agent_id, int64_t hour)
-{
-	for (int i = 0; i < t->n; i++)
-		if (t->pending[i].hour == hour && !strcmp(t->pending[i].agent_id, agent_id))
-			return &t->pending[i];
-	if (t->n == PENDING_MAX)
-		return NULL;
-	struct tally *y = &t->pending[t->n++];
-
-	*y = (struct tally){ .hour = hour };
-	memcpy(y->agent_id, agent_id, ID_TEXT);
-	if (t->n == 1)
-		pthread_cond_signal(&t->work);
-	return y;
-}
-
 void mg_tally(struct mongo_store *s, const struct mg_job *j)
 {
 	const struct task_change *c = j->op->change;
@@ -158,10 +189,17 @@ void mg_tally(struct mongo_store *s, const struct mg_job *j)
 	if (!j->ended.agent_id[0])
 		return;
 	pthread_mutex_lock(&t->lock);
-	while (!(y = slot_for(t, j->ended.agent_id, end / 3600000))) {
+	y = slot_for(t, j->ended.agent_id, end / 3600000);
+	if (!y) {
 		pthread_mutex_unlock(&t->lock);
 		flush(t, false);
 		pthread_mutex_lock(&t->lock);
+		y = slot_for(t, j->ended.agent_id, end / 3600000);
+	}
+	if (!y) {
+		log_warn("a tally is lost: the store cannot be reached");
+		pthread_mutex_unlock(&t->lock);
+		return;
 	}
 	if (c->tally == TALLY_COMPLETED) {
 		int64_t took = j->ended.started_at && end > j->ended.started_at ? end - j->ended.started_at : 0;
