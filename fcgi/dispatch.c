@@ -436,29 +436,34 @@ static int answer(struct req *r, struct resp *p, enum err err)
 /* A known Idempotency-Key is answered here. True: answered. */
 static enum err idempotency(struct req *r, struct resp *p, FCGX_Request *f, bool *replayed)
 {
-	const char *key = param(f, "HTTP_IDEMPOTENCY_KEY");
+	const char *key = FCGX_GetParam("HTTP_IDEMPOTENCY_KEY", f->envp);
 	const char *data;
 
 	*replayed = false;
 	if (!key || !(r->route->flags & ROUTE_IDEMPOTENT))
 		return OK;
-	if (strlen(key) > LIMIT_HEADER_ID)
-		return error_field(r->op.err, "header.Idempotency-Key", "bad_length", "must have at most %d characters",
+	if (!*key || strlen(key) > LIMIT_HEADER_ID)
+		return error_field(r->op.err, "header.Idempotency-Key", "bad_length", "must have 1 to %d characters",
 				   LIMIT_HEADER_ID);
 	const char *name = arena_printf(r->op.arena, "%s %s", r->method, r->path);
 	enum err err = idem_begin(&r->op, name, key, r->body_text, r->body_len, &data, &p->status);
 
-	if (!err && data) {
-		buf_adds(&p->data, data);
-		p->replayed = *replayed = true;
-		if (strcmp(r->route->id, "P6") == 0) {
-			struct jv *v;
-
-			if (!json_parse(r->op.arena, data, strlen(data), 1, &v, r->op.err))
-				p->execution_id = jv_str(v, "execution_id");
-		}
+	if (err)
+		return err;
+	if (!data) {
+		r->op.idem->status = r->route->status;
+		return OK;
 	}
-	return err;
+	p->replayed = true;
+	if (r->route->flags & ROUTE_REPLAYS) {
+		/* The handler answers with what the first request made, as it is by now. */
+		r->replay = data;
+		p->status = 0;
+		return OK;
+	}
+	buf_adds(&p->data, data);
+	*replayed = true;
+	return OK;
 }
 
 static enum err process(struct req *r, struct resp *p, FCGX_Request *f)
@@ -490,6 +495,8 @@ static enum err process(struct req *r, struct resp *p, FCGX_Request *f)
 		error_init(r->op.err, r->op.arena);
 		buf_reset(&p->data);
 		err = idempotency(r, p, f, &replayed);
+		if (!err && r->replay)
+			return r->route->handle(r, p);
 		return err || replayed ? err : error_set(r->op.err, ERR_IDEM_BUSY, "idempotency key");
 	}
 	return err;

@@ -21,6 +21,7 @@ struct req {
 	const char *arg[3];		/* path parameters, in order */
 	const char *body_text;		/* "" when there is none */
 	size_t body_len;
+	const char *replay;		/* ROUTE_REPLAYS: the first answer to this Idempotency-Key */
 	const struct jv *body;		/* parsed; an empty body is {} */
 	void *in;			/* body read by route->body, unless the route takes it raw */
 	void *q;			/* query read by route->query */

@@ -326,8 +326,11 @@ static void operation(struct jw *w, const struct route *r)
 	char id[120];
 	char method[8];
 
-	for (size_t i = 0; i < sizeof(method); i++)
-		method[i] = (char)tolower((unsigned char)r->method[i]);
+	size_t n = 0;
+
+	for (; r->method[n] && n + 1 < sizeof(method); n++)
+		method[n] = (char)tolower((unsigned char)r->method[n]);
+	method[n] = '\0';
 	snprintf(id, sizeof(id), "%s %s", r->method, r->path);
 	jw_key(w, method);
 	jw_obj(w);

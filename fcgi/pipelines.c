@@ -187,17 +187,32 @@ static enum err agent_executed(struct req *r, struct resp *p, struct execution *
 	return err;
 }
 
+/* The run that the first request with this Idempotency-Key has started. */
+static enum err replayed_run(struct req *r, struct execution **ex)
+{
+	struct jv *v;
+	enum err err = json_parse(r->op.arena, r->replay, strlen(r->replay), 1, &v, r->op.err);
+	const char *id = err ? NULL : jv_str(v, "execution_id");
+
+	return id ? execution_load(&r->op, id, ex) : error_set(r->op.err, ERR_INTERNAL, "a kept answer has no run");
+}
+
 enum err h_agent_execute(struct req *r, struct resp *p)
 {
 	const struct wait_q *q = r->q;
 	const struct execute_in *in = r->in;
 	struct pipeline *pl;
 	struct execution *ex;
-	enum err err = in->pipeline_id ? pipeline_load(&r->op, in->pipeline_id, &pl)
-				       : pipeline_template(&r->op, in->template, &pl);
+	enum err err;
 
-	if (!err)
-		err = execution_start(&r->op, pl, in, 0, &ex);
+	if (r->replay) {
+		err = replayed_run(r, &ex);
+	} else {
+		err = in->pipeline_id ? pipeline_load(&r->op, in->pipeline_id, &pl)
+				      : pipeline_template(&r->op, in->template, &pl);
+		if (!err)
+			err = execution_start(&r->op, pl, in, 0, &ex);
+	}
 	if (!err && q->wait && r->slow)
 		park_execution(&r->op, ex->id, q->wait);
 	if (!err)

@@ -112,7 +112,7 @@ const struct route routes[] = {
 	{ "P5", "GET", "/pipelines/{pipeline_id}/progress", h_pipeline_progress, NULL, &run_query, MAY(PIPELINE_READ),
 	  RATE_API, 0, 200, "Progress", "pipelines", "Progress of a run, the latest by default" },
 	{ "P6", "POST", "/pipeline/agent-execute", h_agent_execute, &agent_execute_schema, &wait_query, MAY(PIPELINE_MANAGE),
-	  RATE_SUBMIT, IDEM, 202, "AgentExecuted", "pipelines", "Run six stages in one call; ?wait= for the end" },
+	  RATE_SUBMIT, IDEM | ROUTE_REPLAYS, 202, "AgentExecuted", "pipelines", "Run six stages in one call; ?wait= for the end" },
 	{ "P7", "GET", "/pipeline/{execution_id}/agent-progress", h_agent_progress, NULL, NULL, MAY(PIPELINE_READ), RATE_API,
 	  0, 200, "Progress", "pipelines", "Progress with the agents at work" },
 	{ "P8", "GET", "/executions", h_executions_list, NULL, &execution_list_query, MAY(PIPELINE_READ), RATE_API, LIST, 200,

@@ -24,7 +24,7 @@ enum route_flags {
 	ROUTE_FORM = 4,		/* also application/x-www-form-urlencoded */
 	ROUTE_ALIAS = 8,	/* stands at the root too, without the prefix */
 	ROUTE_LIST = 16,	/* answers with count and next_cursor */
-	ROUTE_HIDDEN = 32,	/* not in the documents (second name of another route) */
+	ROUTE_REPLAYS = 32,	/* the handler itself answers a repeated Idempotency-Key */
 };
 
 struct route {

@@ -356,22 +356,28 @@ static enum err read_parameters(struct op *op, const struct execute_in *in, stru
 	return op->err->code;
 }
 
-static const char *started_answer(struct op *op, struct execution *ex)
+const char *execution_text(struct op *op, struct execution *ex)
 {
 	struct buf b;
 	struct jw w;
 
 	buf_init(&b);
 	jw_init(&w, &b);
-	ex->counted = true;
-	for (int s = 1; s <= ex->n_stages; s++)
-		ex->counts[s][TASK_PENDING] = ex->state[s].tasks;
 	if (execution_json(op, ex, false, &w))
-		buf_adds(&b, "null");
-	const char *text = arena_strndup(op->arena, b.p, b.n);
+		buf_reset(&b);
+	const char *text = b.n ? arena_strndup(op->arena, b.p, b.n) : "null";
 
 	buf_release(&b);
 	return text;
+}
+
+/* The answer before anything is stored: what it starts with is all pending. */
+static const char *started_answer(struct op *op, struct execution *ex)
+{
+	ex->counted = true;
+	for (int s = 1; s <= ex->n_stages; s++)
+		ex->counts[s][TASK_PENDING] = ex->state[s].tasks;
+	return execution_text(op, ex);
 }
 
 enum err execution_start(struct op *op, const struct pipeline *p, const struct execute_in *in, int only_stage,

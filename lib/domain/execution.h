@@ -92,6 +92,8 @@ enum err execution_run_stage(struct op *op, const char *id, int stage, struct ex
 double execution_progress(const struct execution *ex);
 /* Whole resource; full adds input_data, parameters and definition. */
 enum err execution_json(struct op *op, struct execution *ex, bool full, struct jw *w) MUST_CHECK;
+/* Without its payloads, as text in the arena; counts must be there. */
+const char *execution_text(struct op *op, struct execution *ex);
 /* P5; with_agents: P7. */
 enum err execution_progress_json(struct op *op, struct execution *ex, bool with_agents, struct jw *w) MUST_CHECK;
 /* Members status and latest_execution of a pipeline's answer. */

@@ -2,6 +2,7 @@
 /* Steering runs: pause, resume, cancel, retry, and one stage again. */
 #include "execution.h"
 
+#include "idem.h"
 #include "meter.h"
 #include "task.h"
 
@@ -20,7 +21,14 @@ static enum err change(struct op *op, const char *id, execution_edit *edit, void
 		if (err)
 			return err;
 		execution_put(op, *out, &u);
+		if (op->idem && (err = execution_count(op, *out)))
+			return err;
+		if (op->idem)
+			idem_add(op, u.ops, &u.n, op->idem->status, execution_text(op, *out));
 		err = store_apply(op->app->store, &u);
+		(*out)->counted = false;
+		if (err == ERR_CONFLICT && idem_lost(op, u.ops, u.n))
+			return ERR_IDEM_BUSY;
 		if (err != ERR_CONFLICT) {
 			(*out)->rev++;
 			return err;

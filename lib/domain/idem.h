@@ -14,6 +14,7 @@
 struct idem {
 	const char *id;			/* record id: hash of caller, route and key */
 	const char *body_hash;
+	int status;			/* of the route's success; set by the dispatcher */
 	int64_t rev;			/* of an expired record that is replaced, else 0 */
 };
 

@@ -74,6 +74,8 @@ bool task_visible(const struct caller *c, const struct task *t);
 
 enum task_view { VIEW_BRIEF, VIEW_FULL };
 void task_json(struct op *op, const struct task *t, enum task_view view, struct jw *w);
+/* The same as text in the arena. */
+const char *task_text(struct op *op, const struct task *t, enum task_view view);
 /* Data of an event about the task: ids and states, never payloads. */
 const char *task_event_json(struct op *op, const struct task *t);
 

@@ -104,6 +104,20 @@ void task_json(struct op *op, const struct task *t, enum task_view view, struct 
 	jw_end_obj(w);
 }
 
+const char *task_text(struct op *op, const struct task *t, enum task_view view)
+{
+	struct buf b;
+	struct jw w;
+
+	buf_init(&b);
+	jw_init(&w, &b);
+	task_json(op, t, view, &w);
+	const char *text = arena_strndup(op->arena, b.p, b.n);
+
+	buf_release(&b);
+	return text;
+}
+
 const char *task_event_json(struct op *op, const struct task *t)
 {
 	struct buf b;

@@ -5,6 +5,7 @@
 #include "../base/limits.h"
 #include "agent.h"
 #include "attempt.h"
+#include "idem.h"
 #include "outbox.h"
 
 static const struct field update_fields[] = {
@@ -222,8 +223,15 @@ enum err task_retry(struct op *op, const char *id, struct task **out)
 				    "The task belongs to execution %s; retry that with POST /executions/{id}/retry.",
 				    t->execution_id);
 	struct task_change c = revival(op, t);
+	struct store_op ops[2] = { { .kind = SOP_TASK_CHANGE, .change = &c, .want_row = true } };
+	struct store_unit u = { .ops = ops, .n = 1, .arena = op->arena, .error = op->err };
 
-	err = settle(op, &c, "retried", out);
+	if (op->idem)
+		idem_add(op, ops, &u.n, op->idem->status, task_text(op, &c.set, VIEW_BRIEF));
+	err = store_apply(op->app->store, &u);
+	*out = ops[0].row;
+	if (err == ERR_CONFLICT)
+		return idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : *out ? bad_state(op, *out, "retried") : ERR_CONFLICT;
 	if (err)
 		return err;
 	task_posted(op, *out, "task.retrying");

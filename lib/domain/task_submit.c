@@ -191,20 +191,6 @@ static enum err admit(struct op *op, struct task *t)
 	return err;
 }
 
-static const char *rendered(struct op *op, const struct task *t)
-{
-	struct buf b;
-	struct jw w;
-
-	buf_init(&b);
-	jw_init(&w, &b);
-	task_json(op, t, VIEW_FULL, &w);
-	const char *text = arena_strndup(op->arena, b.p, b.n);
-
-	buf_release(&b);
-	return text;
-}
-
 enum err task_submit(struct op *op, const struct task_in *in, struct task **out)
 {
 	struct task *t = arena_new(op->arena, struct task);
@@ -216,7 +202,7 @@ enum err task_submit(struct op *op, const struct task_in *in, struct task **out)
 	struct store_unit u = { .ops = ops, .n = 1, .arena = op->arena, .error = op->err };
 
 	if (op->idem)
-		idem_add(op, ops, &u.n, 201, rendered(op, t));
+		idem_add(op, ops, &u.n, 201, task_text(op, t, VIEW_FULL));
 	err = store_apply(op->app->store, &u);
 	if (err) {
 		if (err == ERR_CONFLICT && idem_lost(op, ops, u.n))
