@@ -170,13 +170,25 @@ static enum err check_guarded(struct op *op, const struct task *row, const char 
 	return ERR_BUSINESS;
 }
 
+/*
+ * The only report of an assigned task is its last one (a push that was answered): its start and its end are one step,
+ * so that no crash comes between them.
+ */
+static void begin_and_end(const struct task *row, struct task_change *c)
+{
+	if (row->status != TASK_ASSIGNED)
+		return;
+	c->if_status = ST(TASK_ASSIGNED);
+	c->fields |= TF_ATTEMPT_BUMP | TF_STARTED;
+	c->set.started_at = row->assigned_at;
+}
+
 static enum err complete_again(struct op *op, struct task_change *c, struct task **row, struct task **out)
 {
 	enum err err = OK;
 
-	if ((*row)->status == TASK_ASSIGNED)
-		err = start_assigned(op, *row);
-	if (!err && (*row)->guarded) {
+	begin_and_end(*row, c);
+	if ((*row)->guarded) {
 		err = check_guarded(op, *row, c->set.result, out);
 		c->if_unguarded = false;
 	}
@@ -215,11 +227,6 @@ enum err task_fail(struct op *op, const char *id, int64_t fence, const struct ta
 
 	if (!err && !row)
 		return error_set(op->err, ERR_NOT_FOUND, "no task %s", id);
-	if (!err && row->status == TASK_ASSIGNED && row->fence == fence && task_held_by_caller(op, row)) {
-		err = start_assigned(op, row);
-		if (!err)
-			err = store_task_get(op->app->store, id, op->arena, &row, op->err);
-	}
 	if (err)
 		return err;
 	if (is_repeat(op, row, fence, ST(TASK_FAILED) | ST(TASK_RETRYING))) {
@@ -228,6 +235,11 @@ enum err task_fail(struct op *op, const char *id, int64_t fence, const struct ta
 	}
 	struct task_change c = report(op, id, fence, ST(TASK_RUNNING));
 
+	begin_and_end(row, &c);
+	if (row->status == TASK_ASSIGNED) {
+		row->attempt++;
+		row->started_at = row->assigned_at;
+	}
 	attempt_ended(op, row, f, &c);
 	err = change_one(op, &c, false, &row);
 	if (err == ERR_CONFLICT && row) {

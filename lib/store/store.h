@@ -69,7 +69,7 @@ struct task_change {
 	struct task set;
 	/*
 	 * Count this end of an attempt for its agent (the row's agent_id): +1 completed or failed, and for
-	 * completed the row's started_at → set.completed_at as duration. May be written lazily, in the
+	 * completed the row's started_at (set's with TF_STARTED) → set.completed_at as duration. May be written lazily, in the
 	 * same commit or a later one.
 	 */
 	enum { TALLY_NONE, TALLY_COMPLETED, TALLY_FAILED } tally;

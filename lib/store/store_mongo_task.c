@@ -36,7 +36,7 @@ static void accepted(struct mg_batch *b, struct mg_job *j, const bson_t *doc)
 		agent = mg_doc_str(doc, "last_agent_id");
 	if (snprintf(j->ended.agent_id, sizeof(j->ended.agent_id), "%s", agent) < 0)
 		j->ended.agent_id[0] = '\0';
-	j->ended.started_at = mg_doc_int(doc, "started_at");
+	j->ended.started_at = j->op->change->fields & TF_STARTED ? j->op->change->set.started_at : mg_doc_int(doc, "started_at");
 	if (!b->in_txn)
 		mg_tally(b->s, j);
 }

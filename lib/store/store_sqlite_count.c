@@ -113,9 +113,11 @@ void sq_count_attempt(struct sq_counts *n, const struct task *row, const struct 
 	if (c->tally == TALLY_NONE || !id_to_bytes(row->agent_id, t.agent))
 		return;
 	if (c->tally == TALLY_COMPLETED) {
+		int64_t started = c->fields & TF_STARTED ? c->set.started_at : row->started_at;
+
 		t.completed = 1;
-		if (row->started_at && c->set.completed_at > row->started_at)
-			t.duration = c->set.completed_at - row->started_at;
+		if (started && c->set.completed_at > started)
+			t.duration = c->set.completed_at - started;
 	} else {
 		t.failed = 1;
 	}
