@@ -21,6 +21,7 @@
 struct target {
 	char id[ID_TEXT];
 	char *url;
+	bool status;			/* endpoints.status: asked each interval, heartbeats or not */
 	int64_t heard_ms, asked_ms;
 };
 
@@ -163,21 +164,24 @@ static enum err judge_unheard(struct op *op, void *arg, int i)
 /* Whom to probe; when one was asked last is carried over. */
 static void set_targets(struct watch *w, const struct scan *sc)
 {
-	struct target *list = xcalloc((size_t)sc->n + 1, sizeof(*list));
+	struct target *list = xcalloc(2 * (size_t)sc->n + 1, sizeof(*list));
 	int n = 0;
 
-	for (int i = 0; i < sc->n; i++) {
-		const struct agent *a = sc->agents[i];
+	for (int i = 0; i < 2 * sc->n; i++) {
+		const struct agent *a = sc->agents[i / 2];
+		bool status = i % 2;
+		const char *url = status ? a->ep_status : a->ep_health;
 
-		if (!a->ep_health || !*a->ep_health || !a->enabled)
+		if (!url || !*url || !a->enabled)
 			continue;
 		struct target *t = &list[n++];
 
 		memcpy(t->id, a->id, ID_TEXT);
-		t->url = xstrdup(a->ep_health);
+		t->url = xstrdup(url);
+		t->status = status;
 		t->heard_ms = a->last_heartbeat ? a->last_heartbeat : a->registered_at;
 		for (int k = 0; k < w->n_targets; k++) {
-			if (strcmp(w->targets[k].id, a->id) == 0)
+			if (w->targets[k].status == status && strcmp(w->targets[k].id, a->id) == 0)
 				t->asked_ms = w->targets[k].asked_ms;
 		}
 	}
@@ -215,13 +219,13 @@ static void probe(struct sched *s, int64_t now)
 
 	for (int i = 0; i < s->watch->n_targets; i++) {
 		struct target *t = &s->watch->targets[i];
-		int64_t last = t->heard_ms > t->asked_ms ? t->heard_ms : t->asked_ms;
+		int64_t last = t->heard_ms > t->asked_ms && !t->status ? t->heard_ms : t->asked_ms;
 
 		/* A tick early rather than a tick late: the interval may be as short as what makes it silent. */
 		if (now - last < every - TICK_MS / 2)
 			continue;
 		t->asked_ms = now;
-		sender_probe(s, t->id, t->url);
+		sender_probe(s, t->id, t->url, t->status);
 	}
 }
 

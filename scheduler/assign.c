@@ -25,12 +25,14 @@
 #define BREAK_AFTER	5	/* pushes in a row that went wrong: the agent is left alone … */
 #define BREAK_MS	60000	/* … for so long, or until it is heard of, … */
 #define HALF_OPEN	3	/* … and then gets so few at once until one is answered */
+#define NOTE_US		1000000
 
 /* A push agent between scans. */
 struct entry {
 	char id[ID_TEXT];
 	int failures;
 	int64_t failed_ms;	/* wall clock: compared with heartbeats */
+	int64_t noted_us;	/* its answer was last noted as a sign of life */
 	int ended;		/* pushes that ended since the fleet was looked at */
 };
 
@@ -53,6 +55,7 @@ struct fleet {
 	struct member *members;
 	int n_members;
 	int64_t looked_us, look_took_us, store_us;
+	int64_t cap;		/* what MAX_CONCURRENT_TASKS leaves for all of them */
 };
 
 struct fleet *fleet_new(void)
@@ -114,24 +117,30 @@ void fleet_set(struct sched *s, struct agent *const *agents, int n)
 	}
 }
 
-void fleet_ended(struct sched *s, const char *agent_id, bool answered)
+bool fleet_ended(struct sched *s, const char *agent_id, enum push_end how)
 {
 	struct fleet *f = s->fleet;
+	bool note = how == PUSH_ANSWERED;
 
 	pthread_mutex_lock(&f->lock);
 	struct entry *e = entry_find(f->entries, f->n_entries, agent_id);
 
 	if (e) {
 		e->ended++;
-		e->failures = answered ? 0 : e->failures + 1;
-		if (e->failures == BREAK_AFTER)
+		if (how == PUSH_ANSWERED)
+			e->failures = 0;
+		if (how == PUSH_WENT_WRONG && ++e->failures == BREAK_AFTER)
 			log_warn("agent %s: %d pushes in a row went wrong; no more for %d s or until it is heard of", agent_id,
 				 BREAK_AFTER, BREAK_MS / 1000);
-		if (!answered)
+		if (how == PUSH_WENT_WRONG)
 			e->failed_ms = now_ms();
+		note = note && mono_us() - e->noted_us > NOTE_US;
+		if (note)
+			e->noted_us = mono_us();
 	}
 	pthread_mutex_unlock(&f->lock);
 	duty_wake(&s->duties[DUTY_ASSIGN], WAKE_OWN);
+	return note;
 }
 
 /* --- the fleet as it is ------------------------------------------------------------------------------------- */
@@ -196,7 +205,17 @@ static int64_t total_room(const struct fleet *f)
 
 	for (int i = 0; i < f->n_members; i++)
 		room += f->members[i].room;
-	return room;
+	return room < f->cap ? room : f->cap;
+}
+
+static enum err read_cap(struct op *op, struct fleet *f)
+{
+	struct queue_depth depth;
+	int64_t all = op->app->cfg->max_concurrent_tasks;
+	enum err err = all ? store_queue_depth(op->app->store, &depth, op->err) : OK;
+
+	f->cap = !all || err ? INT64_MAX : all > depth.leased ? all - depth.leased : 0;
+	return err;
 }
 
 /* Pushes that ended make room again without a new look. */
@@ -249,6 +268,7 @@ static enum err look(struct op *op, struct fleet *f)
 	arena_reset(&f->arena);
 	f->members = arena_calloc(&f->arena, (size_t)n + 1, sizeof(*f->members));
 	f->n_members = 0;
+	err = read_cap(op, f);
 	for (int i = 0; i < n && !err; i++)
 		err = look_at(op, &list[i], f);
 	f->looked_us = err ? 0 : mono_us();
@@ -273,6 +293,15 @@ static struct member *choose(struct fleet *f, int64_t lane, const char *lane_sig
 		}
 	}
 	return best;
+}
+
+/* What can be pushed just now: what the agents can take, and the sender. */
+static int64_t room_now(const struct sched *s)
+{
+	int64_t room = total_room(s->fleet);
+	int64_t sender = sender_room(s);
+
+	return room < sender ? room : sender;
 }
 
 struct push {
@@ -323,6 +352,7 @@ static enum err give_back(struct op *op, const struct push *pushes, int n, struc
 /* Push what can be pushed of these; *given of them. */
 static enum err distribute(struct sched *s, struct op *op, struct task **tasks, int n, bool from_queue, int *given)
 {
+	int64_t room = room_now(s);
 	struct push *pushes = arena_calloc(op->arena, (size_t)n + 1, sizeof(*pushes));
 	struct task **left = arena_calloc(op->arena, (size_t)n + 1, sizeof(*left));
 	int n_push = 0;
@@ -334,7 +364,7 @@ static enum err distribute(struct sched *s, struct op *op, struct task **tasks, 
 
 		if (!t || t->status != TASK_PENDING || t->hold != HOLD_NONE)
 			continue;
-		struct member *m = choose(s->fleet, t->lane, t->lane_sig);
+		struct member *m = n_push < room ? choose(s->fleet, t->lane, t->lane_sig) : NULL;
 
 		if (!m) {
 			left[n_left++] = t;
@@ -351,6 +381,8 @@ static enum err distribute(struct sched *s, struct op *op, struct task **tasks, 
 		if (pushes[i].result != PUSH_DONE) {
 			pushes[i].to->held--;
 			pushes[i].to->room++;
+		} else if (s->fleet->cap != INT64_MAX) {
+			s->fleet->cap--;
 		}
 	}
 	enum err back = from_queue ? give_back(op, pushes, n_push, left, n_left) : OK;
@@ -368,7 +400,7 @@ static enum err from_queue(struct sched *s, struct op *op, bool *usable, int *gi
 	int n_lanes;
 	int n = 0;
 	int fitting = 0;
-	int64_t room = total_room(s->fleet);
+	int64_t room = room_now(s);
 
 	*given = 0;
 	*usable = !bus_lanes(op->app->bus, op->arena, &lanes, &n_lanes);
@@ -427,7 +459,7 @@ enum err assign_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 		return OK;
 	for (int round = 0; round < ROUNDS && given && !err && leads(s); round++) {
 		err = look(op, f);
-		if (err || !total_room(f))
+		if (err || room_now(s) <= 0)
 			break;
 		err = from_queue(s, op, &usable, &given);
 		int64_t every = usable ? STORE_MS : ALONE_MS;
@@ -435,6 +467,6 @@ enum err assign_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 		if (!err && !given && mono_us() - f->store_us >= every * 1000)
 			err = from_store(s, op, &given);
 	}
-	*next = !total_room(f) ? good_for(f) : usable ? IDLE_MS : ALONE_MS;
+	*next = room_now(s) <= 0 ? good_for(f) : usable ? IDLE_MS : ALONE_MS;
 	return err;
 }

@@ -210,14 +210,12 @@ static enum err settle_push(struct sched *s, struct op *op, struct call *c)
 	if (err)
 		log_info("the answer to push %s was not wanted (%s)", c->id, err_text(err));
 	error_init(op->err, op->arena);
-	if (!c->told) {
-		fleet_ended(s, c->agent_id, taken);
-		c->told = true;
-	}
+	bool note = fleet_ended(s, c->agent_id, taken ? PUSH_ANSWERED : PUSH_WENT_WRONG);
+
 	if (!taken)
 		log_warn("push %s to agent %s failed (%s %d): %s", c->id, c->agent_id, net_outcome_name(c->outcome), c->status,
 			 c->reason);
-	else if (agent_answered(op, c->agent_id, NULL))
+	else if (note && agent_answered(op, c->agent_id, NULL))
 		log_debug("agent %s answered but could not be noted", c->agent_id);
 	error_init(op->err, op->arena);
 	return OK;
@@ -248,8 +246,11 @@ enum err call_settle(struct sched *s, struct op *op, struct call *c)
 		return OK;
 	switch (c->kind) {
 	case CALL_PUSH:
-		if (!c->pointless)
+		if (c->pointless)
+			fleet_ended(s, c->agent_id, PUSH_NOT_SENT);
+		else if (!c->told)
 			err = settle_push(s, op, c);
+		c->told = err == OK;
 		return err ? err : outbox_done(op, &item);
 	case CALL_WEBHOOK:
 	case CALL_EMAIL:

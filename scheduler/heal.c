@@ -17,7 +17,8 @@
 #define WARM_MS		1000	/* between looks at Redis */
 #define AWAY_MS		250	/* … while it is away */
 #define RUNS_MS		2000	/* between walks over live runs */
-#define RUNS_BATCH	200
+#define RUNS_SHARE_US	100000	/* one walk takes at most so long, and the next goes on from there */
+#define SLOTS_SHARE_US	100000
 #define STALE_MS	2000	/* a run nobody has touched for so long is looked at */
 #define SLOTS_MS	5000
 #define PROC_DEAD_MS	3000	/* six signs of life missed */
@@ -28,6 +29,7 @@
 struct healer {
 	int64_t warm_us, runs_us, slots_us;
 	char runs_after[ID_TEXT];	/* where the walk over live runs goes on */
+	char slots_after[257];		/* … and that over concurrency keys */
 	bool announced;			/* that Redis is away */
 	int64_t tell_from;		/* what changed since then is to be told again; 0: nothing */
 };
@@ -179,15 +181,35 @@ static const char *event_of(const struct task *t)
 	return t->status == TASK_PENDING && t->created_at == t->updated_at ? "task.created" : events[t->status];
 }
 
+/* The end of a task moves its run on. (And frees its slot: the sweep sees to that.) */
+static enum err move_run_on(struct op *op, const char *id)
+{
+	struct execution *ex;
+	enum err err = execution_load(op, id, &ex);
+
+	if (!err)
+		return execution_heal(op, ex, true);
+	if (err == ERR_NOT_FOUND)
+		error_init(op->err, op->arena);
+	return err == ERR_NOT_FOUND ? OK : err;
+}
+
 static enum err tell_page(struct op *op, struct task_page *page)
 {
-	for (int i = 0; i < page->n; i++) {
+	const char *run = "";
+	enum err err = OK;
+
+	for (int i = 0; i < page->n && !err; i++) {
 		const struct task *t = page->items[i];
 
 		task_told_again(op, t, event_of(t));
-		/* The end of a task moves its run on and frees its slot: the sweeps see to that. */
+		/* Tasks of a stage stand together. */
+		if (*t->execution_id && ST(t->status) & ST_ENDED && strcmp(run, t->execution_id) != 0) {
+			run = t->execution_id;
+			err = move_run_on(op, run);
+		}
 	}
-	return OK;
+	return err;
 }
 
 static enum err look_for_dead(struct sched *s, struct op *op)
@@ -222,19 +244,21 @@ static enum err look_for_dead(struct sched *s, struct op *op)
 
 /* --- runs and keys ------------------------------------------------------------------------------------------------ */
 
-static enum err heal_runs(struct sched *s, struct op *op)
+/* One page of live runs; *more: there are others behind it. */
+static enum err heal_some_runs(struct sched *s, struct op *op, bool *more)
 {
 	struct healer *h = s->healer;
-	struct rec_filter f = { .kind = REC_EXECUTION, .has_n2 = true, .n2 = 1, .limit = RUNS_BATCH,
+	struct rec_filter f = { .kind = REC_EXECUTION, .has_n2 = true, .n2 = 1, .limit = 100,
 				.after = *h->runs_after ? h->runs_after : NULL };
 	struct rec_page page;
 	enum err err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	enum err first = OK;
 
 	h->runs_after[0] = '\0';
+	*more = !err && page.more && strlen(page.last) == ID_LEN;
 	if (err)
 		return err;
-	if (page.more && strlen(page.last) == ID_LEN)
+	if (*more)
 		memcpy(h->runs_after, page.last, ID_TEXT);
 	for (int i = 0; i < page.n && leads(s); i++) {
 		struct execution *ex;
@@ -247,24 +271,24 @@ static enum err heal_runs(struct sched *s, struct op *op)
 	return first;
 }
 
-static enum err heal_slots(struct sched *s, struct op *op)
+static enum err heal_runs(struct sched *s, struct op *op)
 {
-	struct rec_filter f = { .kind = REC_SLOT, .limit = LIMIT_PAGE };
-	struct rec_page page = { 0 };
+	int64_t begun = mono_us();
+	bool more = true;
+	enum err err = OK;
+
+	while (more && !err && leads(s) && mono_us() - begun < RUNS_SHARE_US)
+		err = heal_some_runs(s, op, &more);
+	return err;
+}
+
+/* Waiters whose key has no record any more. */
+static enum err heal_lone_waiters(struct sched *s, struct op *op)
+{
 	struct task **waiting;
 	int n;
-	enum err err;
-
-	do {
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
-		for (int i = 0; i < page.n && !err && leads(s); i++)
-			err = slot_heal(op, page.items[i]->id);
-		f.after = page.last;
-	} while (!err && page.more && leads(s));
-	/* Waiters whose key has no record any more. */
-	if (!err)
-		err = store_tasks_slot_waiters(op->app->store, NULL, LIMIT_PAGE, op->arena, &waiting, &n, op->err);
 	const char *last = "";
+	enum err err = store_tasks_slot_waiters(op->app->store, NULL, LIMIT_PAGE, op->arena, &waiting, &n, op->err);
 
 	for (int i = 0; !err && i < n && leads(s); i++) {
 		struct record *rec;
@@ -277,6 +301,26 @@ static enum err heal_slots(struct sched *s, struct op *op)
 			err = slot_heal(op, last);
 	}
 	return err;
+}
+
+static enum err heal_slots(struct sched *s, struct op *op)
+{
+	struct healer *h = s->healer;
+	struct rec_filter f = { .kind = REC_SLOT, .limit = 100 };
+	struct rec_page page = { .more = true };
+	int64_t begun = mono_us();
+	enum err err = OK;
+
+	while (page.more && !err && leads(s) && mono_us() - begun < SLOTS_SHARE_US) {
+		f.after = *h->slots_after ? h->slots_after : NULL;
+		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
+		h->slots_after[0] = '\0';
+		if (!err && page.more)
+			snprintf(h->slots_after, sizeof(h->slots_after), "%s", page.last);
+		for (int i = 0; i < page.n && !err && leads(s); i++)
+			err = slot_heal(op, page.items[i]->id);
+	}
+	return err ? err : heal_lone_waiters(s, op);
 }
 
 /* --- the duty ------------------------------------------------------------------------------------------------------ */
@@ -307,7 +351,7 @@ static enum err look_at_redis(struct sched *s, struct op *op, int64_t *next)
 	enum err err = warm ? OK : rebuild(s, op);
 
 	/* It went away or was emptied again while we were at it: begin again soon. */
-	if (err == ERR_CONFLICT || (err == ERR_UNAVAILABLE && !bus_up(op->app->bus))) {
+	if (err == ERR_CONFLICT || !leads(s) || (err == ERR_UNAVAILABLE && !bus_up(op->app->bus))) {
 		error_init(op->err, op->arena);
 		*next = AWAY_MS;
 		return OK;

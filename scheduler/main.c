@@ -200,6 +200,7 @@ static enum err begin(struct sched *s, struct error *e)
 
 static void end(struct sched *s)
 {
+	s->ending = true;
 	for (int i = 0; i < DUTY_COUNT; i++)
 		duty_stop(&s->duties[i]);
 	for (int i = 0; i < DUTY_COUNT; i++)

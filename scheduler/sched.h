@@ -40,6 +40,7 @@ struct sched {
 	struct crew *crew;
 	struct duty duties[DUTY_COUNT];
 	struct bus_listen *listen;
+	_Atomic bool ending;		/* TERM came: what is long may stop in the middle */
 	_Atomic bool bus_was_down;	/* set and read on the listener's thread */
 	char deps_after[ID_TEXT];	/* where the walk over waiting tasks goes on */
 	int64_t deps_ms;		/* between two walks */
@@ -50,9 +51,10 @@ struct sched {
 	struct keeper *keeper;
 };
 
+/* To be asked before every batch: may this process go on acting? */
 static inline bool leads(const struct sched *s)
 {
-	return leader_leads(s->leader);
+	return !s->ending && leader_leads(s->leader);
 }
 
 duty_run timers_run, dependencies_run, agents_run, assign_run, sender_run, heal_run, retention_run;
@@ -74,8 +76,12 @@ void fleet_free(struct fleet *f);
 void fleet_set(struct sched *s, struct agent *const *agents, int n);
 /* Is there any? Read on the wake channel's thread, so that the many "t" cost nothing while there is none. */
 bool fleet_any(const struct fleet *f);
-/* A push has ended: the agent has room again, and how it went counts for whether it is pushed to soon. */
-void fleet_ended(struct sched *s, const char *agent_id, bool answered);
+/*
+ * A push has ended: the agent has room again, and how it went counts for whether it is pushed to soon. True: it answered,
+ * and that has not been noted as a sign of life for a second.
+ */
+enum push_end { PUSH_ANSWERED, PUSH_WENT_WRONG, PUSH_NOT_SENT };
+bool fleet_ended(struct sched *s, const char *agent_id, enum push_end how);
 
 /* --- the sender (sender.c) -------------------------------------------------------------------------------- */
 
@@ -86,7 +92,9 @@ void sender_poke(struct sched *s);
 void sender_finish(struct sched *s, struct op *op);
 /* Hand over a row that was just written, so that it need not be searched for. False: too busy, it is found later. */
 bool sender_give(struct sched *s, const struct outbox_item *item);
-/* Ask an agent's health endpoint; the answer counts as a heartbeat. */
-void sender_probe(struct sched *s, const char *agent_id, const char *url);
+/* How many more pushes it can be given now. */
+int sender_room(const struct sched *s);
+/* Ask an agent's health (or status) endpoint; the answer counts as a heartbeat. */
+void sender_probe(struct sched *s, const char *agent_id, const char *url, bool status);
 
 #endif

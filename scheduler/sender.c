@@ -38,8 +38,10 @@ enum err sender_new(struct sched *s, struct sender **out, struct error *e)
 	return OK;
 }
 
-void call_free(struct call *c)
+static void call_free(struct sender *x, struct call *c)
 {
+	if (c->given)
+		x->n_given--;
 	free(c->id);
 	free(c->target);
 	free(c->event);
@@ -50,11 +52,11 @@ void call_free(struct call *c)
 	free(c);
 }
 
-static void free_list(struct call *c)
+static void free_list(struct sender *x, struct call *c)
 {
 	for (struct call *next; c; c = next) {
 		next = c->next;
-		call_free(c);
+		call_free(x, c);
 	}
 }
 
@@ -63,10 +65,10 @@ void sender_free(struct sender *x)
 	if (!x)
 		return;
 	http_pool_free(x->pool);
-	free_list(x->inbox);
-	free_list(x->waiting);
-	free_list(x->done);
-	free_list(x->in_flight);
+	free_list(x, x->inbox);
+	free_list(x, x->waiting);
+	free_list(x, x->done);
+	free_list(x, x->in_flight);
 	pthread_mutex_destroy(&x->lock);
 	free(x);
 }
@@ -129,21 +131,34 @@ static bool put_in_inbox(struct sched *s, struct call *c)
 	if (room)
 		duty_wake(&s->duties[DUTY_SENDER], WAKE_OWN);
 	else
-		call_free(c);
+		call_free(x, c);
 	return room;
 }
 
 bool sender_give(struct sched *s, const struct outbox_item *item)
 {
-	return put_in_inbox(s, call_new(item));
+	struct call *c = call_new(item);
+
+	c->given = true;
+	s->sender->n_given++;
+	return put_in_inbox(s, c);
 }
 
-void sender_probe(struct sched *s, const char *agent_id, const char *url)
+int sender_room(const struct sched *s)
+{
+	int given = s->sender->n_given;
+
+	return given < SENDER_PUSHES ? SENDER_PUSHES - given : 0;
+}
+
+void sender_probe(struct sched *s, const char *agent_id, const char *url, bool status)
 {
 	struct call *c = xcalloc(1, sizeof(*c));
+	char id[ID_TEXT + 8];
 
 	c->kind = CALL_PROBE;
-	c->id = xstrdup(agent_id);
+	snprintf(id, sizeof(id), "%s%s", status ? "status:" : "", agent_id);
+	c->id = xstrdup(id);
 	c->target = xstrdup(url);
 	snprintf(c->agent_id, sizeof(c->agent_id), "%s", agent_id);
 	put_in_inbox(s, c);
@@ -166,7 +181,7 @@ static bool known(const struct sender *x, const char *id)
 static void enqueue(struct sender *x, struct call *c)
 {
 	if (known(x, c->id)) {
-		call_free(c);
+		call_free(x, c);
 		return;
 	}
 	struct call **tail = &x->waiting;
@@ -228,24 +243,42 @@ void call_ended(struct sender *x, struct call *c)
 	x->n_done++;
 }
 
+static bool is_message(const struct call *c)
+{
+	return c->kind == CALL_WEBHOOK || c->kind == CALL_EMAIL;
+}
+
+static void into_flight(struct sender *x, struct call *c)
+{
+	c->sender = x;
+	c->next = x->in_flight;
+	x->in_flight = c;
+	x->n_in_flight++;
+	x->n_messages += is_message(c);
+}
+
+static void out_of_flight(struct sender *x, struct call *c)
+{
+	for (struct call **p = &x->in_flight; *p; p = &(*p)->next) {
+		if (*p == c) {
+			*p = c->next;
+			x->n_in_flight--;
+			x->n_messages -= is_message(c);
+			return;
+		}
+	}
+}
+
 static void answered(void *arg, const struct net_result *r)
 {
 	static const char *const services[] = { "agent", "webhook", "mail", "agent" };
 	static const char *const operations[] = { "push", "notify", "notify", "probe" };
 	struct call *c = arg;
-	struct sender *x = c->sender;
 	char labels[96];
 
 	snprintf(labels, sizeof(labels), "service_name=\"%s\",operation=\"%s\"", services[c->kind], operations[c->kind]);
 	metric_observe(M_EXTERNAL_DURATION, labels, r->took_us);
-
-	for (struct call **p = &x->in_flight; *p; p = &(*p)->next) {
-		if (*p == c) {
-			*p = c->next;
-			x->n_in_flight--;
-			break;
-		}
-	}
+	out_of_flight(c->sender, c);
 	c->outcome = r->outcome;
 	c->status = r->status;
 	snprintf(c->reason, sizeof(c->reason), "%s", r->reason ? r->reason : "");
@@ -254,29 +287,40 @@ static void answered(void *arg, const struct net_result *r)
 		memcpy(c->body, r->body, r->body_len);
 	c->body[r->body_len] = '\0';
 	c->body_len = r->body_len;
-	call_ended(x, c);
+	call_ended(c->sender, c);
 }
 
-/* Start what waits, as far as there is room. */
+/* The first that may start now, taken out of the waiting ones; NULL: none. */
+static struct call *next_to_start(struct sender *x)
+{
+	if (x->n_in_flight >= SENDER_IN_FLIGHT)
+		return NULL;
+	for (struct call **p = &x->waiting; *p; p = &(*p)->next) {
+		struct call *c = *p;
+
+		if (is_message(c) && x->n_messages >= SENDER_MESSAGES)
+			continue;
+		*p = c->next;
+		x->n_waiting--;
+		return c;
+	}
+	return NULL;
+}
+
 static enum err start_waiting(struct sender *x, struct op *op)
 {
-	while (x->waiting && x->n_in_flight < SENDER_IN_FLIGHT) {
-		struct call *c = x->waiting;
+	struct call *c;
+
+	while ((c = next_to_start(x))) {
 		bool started = false;
 
-		x->waiting = c->next;
-		x->n_waiting--;
-		c->next = x->in_flight;
-		c->sender = x;
-		x->in_flight = c;
-		x->n_in_flight++;
+		into_flight(x, c);
 		op->now = now_ms();
 		enum err err = call_start(x, op, c, answered, &started);
 
 		if (started)
 			continue;
-		x->in_flight = c->next;
-		x->n_in_flight--;
+		out_of_flight(x, c);
 		if (err == OK) {
 			/* There was nothing to send, or it cannot be sent: settle it at once. */
 			call_ended(x, c);
@@ -321,7 +365,7 @@ static enum err settle(struct sender *x, struct op *op)
 	x->n_done = 0;
 	for (int i = 0; i < n; i++) {
 		if (st.calls[i]->settled)
-			call_free(st.calls[i]);
+			call_free(x, st.calls[i]);
 		else
 			call_ended(x, st.calls[i]);
 	}

@@ -6,7 +6,9 @@
 #include "../lib/net/http.h"
 #include "sched.h"
 
-#define SENDER_IN_FLIGHT	256
+#define SENDER_IN_FLIGHT	512
+#define SENDER_MESSAGES		128	/* of these at most so many webhooks and mails: they may be slow */
+#define SENDER_PUSHES		384	/* so many are taken on at once from the assigner */
 #define SENDER_INBOX		4096
 
 enum call_kind { CALL_PUSH, CALL_WEBHOOK, CALL_EMAIL, CALL_PROBE };
@@ -20,13 +22,14 @@ struct call {
 	char *target, *event, *payload, *subject, *text;
 	char task_id[ID_TEXT], agent_id[ID_TEXT];
 	/* how it went */
+	bool given;			/* by the assigner: counted in n_given */
 	bool pointless;			/* there was nothing to do: the row goes */
 	enum net_outcome outcome;
 	int status;
 	char *body;
 	size_t body_len;
 	char reason[256];
-	bool told, settled;		/* the fleet knows it ended; the store has it */
+	bool told, settled;		/* the task has its outcome; the row has gone too */
 };
 
 struct sender {
@@ -35,9 +38,10 @@ struct sender {
 	pthread_mutex_t lock;		/* the inbox */
 	struct call *inbox, **inbox_tail;
 	int n_inbox;
+	_Atomic int n_given;
 	/* the duty's own */
 	struct call *waiting, *in_flight, *done, **done_tail;
-	int n_waiting, n_in_flight, n_done;
+	int n_waiting, n_in_flight, n_done, n_messages;
 	int64_t polled_us, again_us;
 	bool look;			/* there may be due rows we do not know of */
 	bool troubled;
@@ -47,7 +51,6 @@ struct sender {
 };
 
 struct outbox_item call_item(const struct call *c);
-void call_free(struct call *c);
 void call_ended(struct sender *x, struct call *c);
 
 /*

@@ -78,7 +78,12 @@ static enum err edit_heard(struct op *op, struct agent *a, void *arg)
 	return OK;
 }
 
-/* Status and load, when the answer is JSON that tells them. */
+static const char *object_text(struct op *op, const struct jv *v)
+{
+	return v && v->type == J_OBJECT && v->raw_len <= LIMIT_METADATA ? jv_text(op->arena, v) : NULL;
+}
+
+/* Status, load, resources and metrics, when the answer is JSON that tells them as a heartbeat does. */
 static void read_answer(struct op *op, const char *body, struct beat *b)
 {
 	struct error scrap;
@@ -95,6 +100,8 @@ static void read_answer(struct op *op, const char *body, struct beat *b)
 		b->status = status;
 	if (l && jv_double(l, &load) && load >= 0 && load <= 1)
 		b->load = load;
+	b->resources = object_text(op, jv_get(v, "resources"));
+	b->metrics = object_text(op, jv_get(v, "metrics"));
 }
 
 enum err agent_answered(struct op *op, const char *id, const char *body)
