@@ -157,6 +157,6 @@ def test_no_task_is_assigned_twice(pair):
         panel.wait_for(lambda: all(panel.task(i)["status"] == "completed" for i in ids), 40, "all tasks", every=0.5)
         for task_id in ids:
             task = panel.task(task_id)
-            assert task["fence"] == 1 and task["attempt"] == 1, task
+            assert task["fence"] == 1 and task["attempt"] == 1, json.dumps(task["attempts"], indent=1)
             assert len(task["attempts"]) == 1, task
         assert {fence for fences in agent.fences.values() for fence in fences} == {1}
