@@ -38,8 +38,9 @@ char *password_ask(const char *prompt)
 	if (tty) {
 		quiet = was;
 		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		fputs(prompt, stderr);
+		/* Echo goes off before the prompt asks for anything: what is typed at once is neither shown nor lost. */
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+		fputs(prompt, stderr);
 	}
 	line = read_line();
 	if (tty) {

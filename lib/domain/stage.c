@@ -58,7 +58,8 @@ static struct task *stage_task(struct op *op, const struct execution *ex, int s,
 	struct strs caps = { .v = arena_calloc(op->arena, (size_t)st->capabilities.n + 1, sizeof(char *)),
 			     .n = st->capabilities.n };
 
-	memcpy(caps.v, st->capabilities.v, (size_t)caps.n * sizeof(*caps.v));
+	if (caps.n)
+		memcpy(caps.v, st->capabilities.v, (size_t)caps.n * sizeof(*caps.v));
 	*t = (struct task){
 		.type = st->type, .status = TASK_PENDING, .priority = PRIO_HIGH, .classification = CLASS_INTERNAL,
 		.parameters = parameters, .stage = s, .stage_seq = seq, .timeout_s = st->timeout,

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -55,6 +56,8 @@ class Cli:
         os.close(child)
         seen, waiting, end = "", list(typed), time.monotonic() + 60
         while time.monotonic() < end:
+            if not select.select([parent], [], [], 1)[0]:
+                continue
             try:
                 more = os.read(parent, 65536)
             except OSError:     # the other side is closed
