@@ -644,6 +644,24 @@ void field_write(const struct field *f, struct jw *w)
 	jw_end_obj(w);
 }
 
+/* An optional member may be null, which means: not given. Any JSON may be null anyway. */
+static void property_write(const struct field *f, struct jw *w)
+{
+	if (f->required || f->kind == F_JSON) {
+		field_write(f, w);
+		return;
+	}
+	jw_obj(w);
+	jw_key(w, "anyOf");
+	jw_arr(w);
+	field_write(f, w);
+	jw_obj(w);
+	jw_kstr(w, "type", "null");
+	jw_end_obj(w);
+	jw_end_arr(w);
+	jw_end_obj(w);
+}
+
 void schema_write(const struct schema *s, struct jw *w)
 {
 	bool any = false;
@@ -656,7 +674,7 @@ void schema_write(const struct schema *s, struct jw *w)
 	jw_obj(w);
 	for (size_t i = 0; i < s->n; i++) {
 		jw_key(w, s->fields[i].name);
-		field_write(&s->fields[i], w);
+		property_write(&s->fields[i], w);
 		any |= s->fields[i].required;
 	}
 	jw_end_obj(w);
