@@ -122,6 +122,11 @@ static enum err try_to_lead(struct leader *l, struct op *op)
 		return OK;	/* another standby was faster */
 	if (err)
 		return err;
+	/* The store took its time: what it has written is as good as over, and the next look renews it. */
+	if (!leader_leads(l)) {
+		l->until_us = 0;
+		return OK;
+	}
 	log_info("leading, epoch %lld%s", (long long)l->epoch, rec && rec->n1 ? ": the former leader is gone" : "");
 	l->seen_rev = 0;
 	l->seen_holder[0] = '\0';
@@ -144,7 +149,7 @@ static int64_t step(struct leader *l, struct op *op)
 	if (err)
 		return DOWN_MS;
 	int64_t took = (mono_us() - begun) / 1000;
-	int64_t every = l->until_us ? RENEW_MS : LOOK_MS;
+	int64_t every = leader_leads(l) ? RENEW_MS : LOOK_MS;
 
 	return took < every ? every - took : 0;
 }
