@@ -89,7 +89,7 @@ static enum err show_run(struct req *r, struct resp *p, enum err err, struct exe
 enum err h_pipeline_execute(struct req *r, struct resp *p)
 {
 	struct pipeline *pl;
-	struct execution *ex;
+	struct execution *ex = NULL;
 	enum err err = pipeline_load(&r->op, r->arg[0], &pl);
 
 	if (!err)
