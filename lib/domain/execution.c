@@ -147,7 +147,7 @@ static enum err start_stages(struct op *op, struct execution *ex, struct store_u
 	return OK;
 }
 
-static void notify(struct op *op, const struct execution *ex, struct store_unit *u)
+void execution_notify(struct op *op, const struct execution *ex, struct store_unit *u)
 {
 	const char *state = execution_status_names[ex->status];
 	struct buf b;
@@ -187,7 +187,7 @@ static void end_run(struct op *op, struct execution *ex, enum execution_status s
 			ex->state[s].completed_at = op->now;
 		}
 	}
-	notify(op, ex, u);
+	execution_notify(op, ex, u);
 }
 
 /* Does a required stage stand failed? Then the run has failed. */
