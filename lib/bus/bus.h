@@ -178,7 +178,8 @@ struct beat {
 	double load;			/* 0–1, -1 unknown */
 	const char *resources, *metrics;	/* JSON or NULL */
 };
-enum err bus_beat(struct bus *b, const struct beat *beat) MUST_CHECK;
+/* before: what was known until now, in a's memory; NULL: does not matter. One round trip. */
+enum err bus_beat(struct bus *b, const struct beat *beat, struct arena *a, struct beat *before) MUST_CHECK;
 /* out[i] matches ids[i]; at = 0 where none is known. */
 enum err bus_beats(struct bus *b, const char *const *ids, int n, struct arena *a, struct beat *out) MUST_CHECK;
 /* Agents whose last beat is older than before_ms / newer than since_ms; at most limit. */

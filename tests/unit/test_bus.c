@@ -317,8 +317,8 @@ static void test_beats(void)
 	char c[ID_TEXT];
 
 	id_new(c);
-	CU_ASSERT_EQUAL(bus_beat(bus, &a), OK);
-	CU_ASSERT_EQUAL(bus_beat(bus, &b), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &a, NULL, NULL), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &b, NULL, NULL), OK);
 	const char *const ids[] = { b.agent_id, c, a.agent_id };
 
 	CU_ASSERT_EQUAL(bus_beats(bus, ids, 3, &arena, out), OK);
@@ -332,7 +332,7 @@ static void test_beats(void)
 	struct beat again = { .at = 1500, .load = 0.5 };
 
 	memcpy(again.agent_id, a.agent_id, ID_TEXT);
-	CU_ASSERT_EQUAL(bus_beat(bus, &again), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &again, NULL, NULL), OK);
 	CU_ASSERT_EQUAL(bus_beats_stale(bus, 2000, 10, &arena, &list, &n), OK);
 	CU_ASSERT_EQUAL_FATAL(n, 1);
 	CU_ASSERT_STRING_EQUAL(list[0].agent_id, a.agent_id);
@@ -357,7 +357,7 @@ static void test_beats(void)
 		many_ids[i] = many[i];
 	}
 	memcpy(b.agent_id, many[599], ID_TEXT);
-	CU_ASSERT_EQUAL(bus_beat(bus, &b), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &b, NULL, NULL), OK);
 	CU_ASSERT_EQUAL(bus_beats(bus, many_ids, 600, &arena, many_out), OK);
 	CU_ASSERT(many_out[0].at == 0 && many_out[599].at == 2000);
 	CU_ASSERT_EQUAL(bus_beats(bus, NULL, 0, &arena, NULL), OK);
