@@ -139,7 +139,11 @@ FIELDS(service) = {
 FIELDS(system_metrics) = {
 	{ "overall_health", "string", "" }, { "active_agents", "integer", "" }, { "queued_tasks", "integer", "" },
 	{ "running_tasks", "integer", "" }, { "average_response_time_ms", "number", "" },
-	{ "error_rate", "number", "0 to 1, since the start." }, END
+	{ "error_rate", "number", "0 to 1, since the start." },
+	{ "queue", "object[]", "priority, depth and oldest_s of what can be claimed now." },
+	{ "waiting_tasks", "integer", "Pending for a reason: run_at, backoff, dependencies, a concurrency key." },
+	{ "series", "object[]", "With ?series=: at (the minute's begin), created, completed, failed, cancelled, requests, errors, "
+	  "and request_, assignment_ and task_ p50_ms and p95_ms, null when there was nothing to measure." }, END
 };
 
 const struct answer_type answer_types[] = {

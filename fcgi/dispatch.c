@@ -525,6 +525,12 @@ static void record(const struct req *r, int status, enum err err, int64_t starte
 	snprintf(labels, sizeof(labels), "method=\"%s\",endpoint=\"%s\",status=\"%d\"", r->route ? r->route->method : "other",
 		 endpoint, status);
 	metric_observe(M_REQUEST_DURATION, labels, took);
+	/* A call that waits on purpose says nothing about how fast the panel is. */
+	if (!r->query || !strstr(r->query, "wait=")) {
+		minute_observe(MINUTE_REQUEST, took);
+		minute_add(MINUTE_REQUESTS, 1);
+		minute_add(MINUTE_ERRORS, status >= 500);
+	}
 	if (err) {
 		snprintf(labels, sizeof(labels), "error_type=\"%s\",endpoint=\"%s\"", err_type(err), endpoint);
 		metric_add(M_ERRORS, labels, 1);

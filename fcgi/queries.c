@@ -19,6 +19,13 @@ static const struct field wait_fields[] = {
 };
 SCHEMA(wait_query, struct wait_q, "WaitQuery", wait_fields, "");
 
+static const char *const series_names[] = { "1m", "1h", NULL };
+static const struct field series_fields[] = {
+	{ "series", F_ENUM, .offset = offsetof(struct series_q, series), .names = series_names,
+	  .help = "1h: the last hour minute by minute; 1m: its last two points." },
+};
+SCHEMA(series_query, struct series_q, "SeriesQuery", series_fields, "");
+
 static const struct field log_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "l") };
 SCHEMA(log_query, struct page_q, "LogQuery", log_fields, "");
 

@@ -38,7 +38,12 @@ struct output_q {
 	int64_t stage, limit;
 	const char *cursor;
 };
-extern const struct schema wait_query, log_query, user_query, key_query, task_list_query, dead_letter_query, run_query, execution_list_query,
+enum series { SERIES_MINUTE, SERIES_HOUR };
+struct series_q {
+	uint64_t present;
+	int series;			/* SERIES_…, when present */
+};
+extern const struct schema wait_query, series_query, log_query, user_query, key_query, task_list_query, dead_letter_query, run_query, execution_list_query,
 	output_query, pipeline_list_query;
 
 struct delegate_in {

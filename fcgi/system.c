@@ -11,6 +11,7 @@
 #include "../lib/domain/agent.h"
 #include "../lib/domain/execution.h"
 #include "handlers.h"
+#include "queries.h"
 #include "worker.h"
 
 struct state {
@@ -266,8 +267,64 @@ enum err h_metrics(struct req *r, struct resp *p)
 	return OK;
 }
 
+static void write_queue(struct jw *w, const struct queue_depth *depth, int64_t now)
+{
+	int64_t held = 0;
+
+	jw_key(w, "queue");
+	jw_arr(w);
+	for (int i = 0; i < PRIO_COUNT; i++) {
+		jw_obj(w);
+		jw_kstr(w, "priority", priority_names[i]);
+		jw_kint(w, "depth", depth->ready[i]);
+		jw_kdouble(w, "oldest_s", depth->oldest[i] ? (double)(now - depth->oldest[i]) / 1000 : 0);
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
+	for (int i = 0; i < HOLD_COUNT; i++)
+		held += depth->held[i];
+	jw_kint(w, "waiting_tasks", held);
+}
+
+static void write_quantile(struct jw *w, const char *key, double ms)
+{
+	if (ms < 0)
+		jw_knull(w, key);
+	else
+		jw_kdouble(w, key, ms);
+}
+
+static void write_series(struct jw *w, int n)
+{
+	static const char *const counts[] = { [MINUTE_CREATED] = "created", [MINUTE_COMPLETED] = "completed",
+					      [MINUTE_FAILED] = "failed", [MINUTE_CANCELLED] = "cancelled",
+					      [MINUTE_REQUESTS] = "requests", [MINUTE_ERRORS] = "errors" };
+	static const char *const p50[] = { [MINUTE_REQUEST] = "request_p50_ms", [MINUTE_ASSIGNMENT] = "assignment_p50_ms",
+					   [MINUTE_TASK] = "task_p50_ms" };
+	static const char *const p95[] = { [MINUTE_REQUEST] = "request_p95_ms", [MINUTE_ASSIGNMENT] = "assignment_p95_ms",
+					   [MINUTE_TASK] = "task_p95_ms" };
+	struct minute_view minutes[MINUTES_SHOWN];
+
+	minutes_read(n, minutes);
+	jw_key(w, "series");
+	jw_arr(w);
+	for (int i = 0; i < n; i++) {
+		jw_obj(w);
+		jw_ktime(w, "at", minutes[i].at);
+		for (int c = 0; c < MINUTE_COUNTS; c++)
+			jw_kint(w, counts[c], (int64_t)minutes[i].count[c]);
+		for (int t = 0; t < MINUTE_TIMES; t++) {
+			write_quantile(w, p50[t], minutes[i].p50_ms[t]);
+			write_quantile(w, p95[t], minutes[i].p95_ms[t]);
+		}
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
+}
+
 enum err h_system_metrics(struct req *r, struct resp *p)
 {
+	const struct series_q *q = r->q;
 	struct queue_depth depth;
 	struct request_totals totals;
 	struct state s = { 0 };
@@ -291,6 +348,9 @@ enum err h_system_metrics(struct req *r, struct resp *p)
 	jw_kdouble(&p->w, "average_response_time_ms",
 		   totals.requests ? totals.seconds * 1000 / (double)totals.requests : 0);
 	jw_kdouble(&p->w, "error_rate", totals.requests ? (double)totals.errors / (double)totals.requests : 0);
+	write_queue(&p->w, &depth, r->op.now);
+	if (q->present)
+		write_series(&p->w, q->series == SERIES_HOUR ? MINUTES_SHOWN : 2);
 	jw_end_obj(&p->w);
 	return OK;
 }
