@@ -96,6 +96,8 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 		err = strlen(key) <= 256 ? session_by_key(&r->op, key, &r->caller) : unauthenticated(r, "key too long");
 	if (err == ERR_UNAUTHENTICATED)
 		metric_add(M_AUTH_FAILURES, "", 1);
+	if (!err && r->caller.kind != CALLER_NONE)
+		r->authorization = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
 	return err;
 }
 
