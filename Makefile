@@ -152,7 +152,8 @@ install: all
 		conf/render conf/redis.conf SOCKET=/run/mcp-redis/redis.sock DIR=/var/lib/mcp/redis > $(DESTDIR)/etc/mcp/redis.conf
 	[ -e $(DESTDIR)/etc/mcp/lighttpd.conf ] || conf/render conf/lighttpd.conf HOST=127.0.0.1 PORT=8080 WEB_USER=www-data \
 		WWW=$(PREFIX)/share/mcp/www TMP=/tmp MAX_FDS=65536 MAX_CONNECTIONS=32768 ERRORS=$(PREFIX)/share/mcp/errors \
-		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock > $(DESTDIR)/etc/mcp/lighttpd.conf
+		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock JAVASCRIPT=/usr/share/javascript \
+		RELAY_HOST=127.0.0.1 RELAY_PORT=8081 > $(DESTDIR)/etc/mcp/lighttpd.conf
 
 clean:
 	rm -rf build build-san build-cov
