@@ -2,7 +2,7 @@
 # One Makefile for everything. `./mcp` installs what this needs and then calls it.
 #   make                 programs into build/
 #   make test            every suite (tests/run)
-#   make bench           the benchmark
+#   make bench           the benchmark (bench-ws: of the relay)
 #   make SAN=address,undefined …   the same with sanitizers, into build-san/
 #   make COV=1 …         the same with coverage counters, into build-cov/
 #   make install DESTDIR=…  PREFIX=/usr/local
@@ -62,7 +62,7 @@ TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/co
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
 	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
 
-.PHONY: all programs tests test bench docs check-docs install clean
+.PHONY: all programs tests test bench bench-ws docs check-docs install clean
 .DELETE_ON_ERROR:
 all: programs
 programs: $(PROGRAMS)
@@ -120,6 +120,12 @@ test:
 	tests/run
 bench: all tests
 	tests/bench/run
+# Clients and the relay to compare with come from npm (tests/package-lock.json).
+tests/node_modules: tests/package.json tests/package-lock.json
+	npm ci --prefix tests --no-audit --no-fund --silent && touch $@
+bench-ws: all tests
+	-@$(MAKE) -s tests/node_modules
+	tests/bench/ws
 
 # Documents that are made from the code's tables; CI fails when they are stale.
 docs: $(B)/mcp-api
