@@ -22,7 +22,7 @@ GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0 libpcre2-8
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
-LIBS_CLI := $(shell pkg-config --libs json-c libcurl 2>/dev/null) -lm -lpthread
+LIBS_CLI := $(shell pkg-config --libs json-c libcurl libcrypto 2>/dev/null) -lm -lpthread
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef
 HARDEN  := -fstack-protector-strong -fPIE
