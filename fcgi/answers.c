@@ -112,9 +112,13 @@ FIELDS(token) = {
 	{ "access_token", "string", "" }, { "refresh_token", "string?", "null when it is in the cookie." },
 	{ "token_type", "enum:Bearer", "" }, { "expires_in", "integer", "Seconds." }, END
 };
+FIELDS(ticket) = {
+	{ "ticket", "string", "For ?ticket= of a socket's address, or its auth message." },
+	{ "expires_in", "integer", "Seconds." }, END
+};
 FIELDS(me) = {
 	{ "id", "string", "" }, { "kind", "string", "" }, { "name", "string?", "" }, { "role", "string", "" },
-	{ "permissions", "string[]", "" }, { "expires_at", "time?", "" }, END
+	{ "permissions", "string[]", "" }, { "clearance_level", "string", "" }, { "expires_at", "time?", "" }, END
 };
 FIELDS(user) = {
 	{ "user_id", "uuid", "" }, { "username", "string", "" }, { "email", "string?", "" }, { "role", "string", "" },
@@ -157,6 +161,7 @@ const struct answer_type answer_types[] = {
 	{ "AgentMetrics", agent_metrics, "" }, { "Pipeline", pipeline, "A definition." }, { "Progress", progress, "" },
 	{ "Execution", execution, "A run." }, { "AgentExecuted", agent_executed, "" },
 	{ "Output", output, "items, or output when a single result holds no items." }, { "Token", token, "" }, { "Me", me, "" },
+	{ "Ticket", ticket, "" },
 	{ "User", user, "" }, { "ApiKey", api_key, "" }, { "ApiKeyCreated", api_key_created, "" }, { "Deleted", deleted, "" },
 	{ "Health", health, "" }, { "Ready", ready, "" }, { "Live", live, "" }, { "Service", service, "" },
 	{ "SystemMetrics", system_metrics, "" }, { NULL, NULL, NULL },

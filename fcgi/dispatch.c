@@ -96,6 +96,8 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 		err = strlen(key) <= 256 ? session_by_key(&r->op, key, &r->caller) : unauthenticated(r, "key too long");
 	if (err == ERR_UNAUTHENTICATED)
 		metric_add(M_AUTH_FAILURES, "", 1);
+	if (!err && r->caller.kind != CALLER_NONE)
+		r->authorization = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
 	return err;
 }
 
@@ -316,6 +318,8 @@ static void put_headers(struct req *r, struct resp *p, int status, const char *t
 	buf_adds(out, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
 	if (!p->content_type || strncmp(type, "text/html", 9) != 0)
 		buf_adds(out, "Cache-Control: no-store\r\nContent-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n");
+	else
+		buf_addf(out, "Content-Security-Policy: %s\r\n", docs_policy());
 	if (r->gate.rate_key && r->gate.limit) {
 		buf_addf(out, "RateLimit-Limit: %lld\r\nRateLimit-Remaining: %lld\r\nRateLimit-Reset: %d\r\n",
 			 (long long)r->gate.limit, (long long)(r->gate.limited ? 0 : r->gate.remaining), r->gate.reset_s);

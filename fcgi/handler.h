@@ -25,6 +25,7 @@ struct req {
 	const struct jv *body;		/* parsed; an empty body is {} */
 	void *in;			/* body read by route->body, unless the route takes it raw */
 	void *q;			/* query read by route->query */
+	const char *authorization;	/* the credential the caller was known by; NULL: none */
 	const char *origin, *host, *cookie, *user_agent;
 	bool slow;			/* served by the slow pool: may wait */
 	struct gate gate;

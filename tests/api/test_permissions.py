@@ -38,7 +38,7 @@ CONTRACT = {
                       "GET /api-keys", "GET /api-keys/{key_id}", "DELETE /api-keys/{key_id}"],
 }
 OPEN = {"GET /live", "GET /ready", "GET /health", "GET /docs", "GET /openapi.json", "POST /auth/token", "POST /auth/login", "POST /auth/refresh"}
-ANY = {"POST /auth/logout", "GET /auth/me", "GET /executions/{execution_id}/output"}
+ANY = {"POST /auth/logout", "POST /auth/ws-ticket", "GET /auth/me", "GET /executions/{execution_id}/output"}
 OWN = {"PUT /agents/{agent_id}", "DELETE /agents/{agent_id}", "POST /agents/{agent_id}/heartbeat", "POST /agents/{agent_id}/capabilities",
        "POST /agents/{agent_id}/allocate", "POST /agents/{agent_id}/drain", "POST /agents/{agent_id}/undrain"}
 
