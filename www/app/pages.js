@@ -86,6 +86,7 @@ export class Pages {
 }
 
 const TALL = 36, TALL_NARROW = 60;
+const narrowScreen = matchMedia("(max-width: 820px)");
 
 // columns: [{ name, label, cell(row), class, width }]; link(row) is where a row leads.
 export class Grid {
@@ -101,7 +102,7 @@ export class Grid {
 	}
 	end() { this.watch.disconnect(); }
 
-	get tall() { return window.innerWidth < 700 ? TALL_NARROW : TALL; }
+	get tall() { return narrowScreen.matches ? TALL_NARROW : TALL; }
 	get atTop() { return this.scroller.scrollTop < this.tall; }
 	range() {
 		const from = Math.max(0, Math.floor(this.scroller.scrollTop / this.tall) - 8);
@@ -118,7 +119,7 @@ export class Grid {
 
 	draw() {
 		const [from, to] = this.range();
-		const narrow = window.innerWidth < 700;
+		const narrow = narrowScreen.matches;
 
 		this.scroller.setAttribute("aria-rowcount", this.done ? this.rows.length + 1 : -1);
 		patch(this.body,
