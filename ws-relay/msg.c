@@ -46,6 +46,19 @@ struct msg *msg_join(const char *a, size_t na, const char *b, size_t nb)
 	return m;
 }
 
+struct msg *msg_close(int code, const char *reason)
+{
+	size_t n = strnlen(reason, 123);
+	struct msg *m = shell(2 + n, false);
+	unsigned char *p = (unsigned char *)m->bytes + MSG_HEAD;
+
+	p[-2] = 0x88;
+	p[0] = (unsigned char)(code >> 8);
+	p[1] = (unsigned char)code;
+	memcpy(p + 2, reason, n);
+	return m;
+}
+
 struct msg *msg_ref(struct msg *m)
 {
 	m->refs++;

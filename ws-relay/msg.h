@@ -25,6 +25,8 @@ struct msg {
 struct msg *msg_new(const void *data, size_t n, bool binary);
 /* Two texts, one behind the other. */
 struct msg *msg_join(const char *a, size_t na, const char *b, size_t nb);
+/* A close frame; reason at most 123 bytes. */
+struct msg *msg_close(int code, const char *reason);
 struct msg *msg_ref(struct msg *m);
 void msg_unref(struct msg *m);		/* NULL is fine */
 

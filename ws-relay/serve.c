@@ -81,13 +81,17 @@ static int on_receive(struct lws *wsi, const void *data, size_t n)
 	return 0;
 }
 
-static void on_peer_closes(struct conn *c)
+static int on_peer_closes(struct conn *c)
 {
-	/* Nothing may follow the answer to a close frame. */
-	if (c && c->s && c->kind == CONN_WS) {
-		c->s->closing = c->s->dead = true;
-		queue_clear(&c->s->q);
-	}
+	bool answered;
+
+	if (!c || !c->s || c->kind != CONN_WS)
+		return 0;
+	/* Nothing may follow the answer to a close frame; it answers ours, or libwebsockets answers it. */
+	answered = c->s->closing;
+	c->s->closing = c->s->dead = true;
+	queue_clear(&c->s->q);
+	return answered ? -1 : 0;
 }
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
@@ -134,8 +138,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		c = conn_get(wsi);
 		return c->s ? session_writable(c->s) : -1;
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-		on_peer_closes(lws_get_opaque_user_data(wsi));
-		return 0;
+		return on_peer_closes(lws_get_opaque_user_data(wsi));
 	default:
 		return 0;
 	}

@@ -14,7 +14,7 @@
 
 #define SCRATCH 65536
 #define SHARE 262144		/* bytes one session may send in a turn */
-#define CLOSE_GRACE_US 5000000
+#define CLOSE_GRACE_US 3000000
 
 static struct {
 	struct session *head, *dirty;
@@ -149,14 +149,15 @@ void session_close(struct session *s, int code, const char *reason)
 {
 	if (s->closing)
 		return;
-	s->close_code = (uint16_t)code;
-	s->close_reason = reason;
 	s->close_by_us = mono_us() + CLOSE_GRACE_US;
 	if (s->kind == SESSION_EIO)
 		eio_goodbye(s);
+	/* The close frame is ours like all others: libwebsockets' own would overtake what waits. */
+	if (s->conn && s->conn->kind == CONN_WS)
+		queue_add(&s->q, msg_close(code, reason));
 	s->closing = true;
 	session_mark(s);
-	if (s->conn && s->conn->kind != CONN_POLL)
+	if (s->kind == SESSION_SSE && s->conn)
 		lws_callback_on_writable(s->conn->wsi);
 }
 
@@ -247,12 +248,8 @@ int session_writable(struct session *s)
 	s->choked = false;
 	if (!push_out(s))
 		return -1;
-	if (!s->closing || s->q.n || s->choked)
-		return 0;
-	if (s->kind != SESSION_SSE)
-		lws_close_reason(s->conn->wsi, s->close_code, (unsigned char *)(uintptr_t)s->close_reason,
-				 strlen(s->close_reason));
-	return -1;
+	/* A socket's peer answers the close frame; a stream just ends. */
+	return s->kind == SESSION_SSE && s->closing && !s->q.n && !s->choked ? -1 : 0;
 }
 
 /* --- limits and time ------------------------------------------------------------------------------------------------ */

@@ -38,8 +38,6 @@ struct session {
 	struct queue q;
 	struct session *next_dirty;
 	bool dirty, choked, closing, dead, served;	/* served: had its first authentication */
-	uint16_t close_code;
-	const char *close_reason;	/* static text */
 	int64_t auth_by_us;		/* 0: no hurry any more */
 	int64_t ping_us, heard_us;	/* next ping; last sign of life */
 	int64_t close_by_us;		/* closing: the connection is cut then */
@@ -74,7 +72,7 @@ void session_free(struct session *s);
 
 /* Queue a message; takes over the reference. */
 void session_send(struct session *s, struct msg *m);
-/* Say goodbye after what is queued; reason must be static. */
+/* Say goodbye after what is queued. */
 void session_close(struct session *s, int code, const char *reason);
 /* Cut the line at once. */
 void session_kill(struct session *s);
