@@ -253,8 +253,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
 	const world = await populate(panel);
 	console.log(panel.url, panel.user, panel.password);
 	for (let i = 0; ; i++) {
-		await traffic(panel, 8 + Math.floor(Math.random() * 8)).catch(e => console.error(String(e)));
-		if (i % 12 === 0)
+		await traffic(panel, 4 + Math.floor(Math.random() * 5)).catch(e => console.error(String(e)));
+		if (i % 20 === 0)
 			await execute(panel, world.main, 60, { scale: 3 }).catch(e => console.error(String(e)));
 		await sleep(2500);
 	}

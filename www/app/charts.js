@@ -23,10 +23,12 @@ function load() {
 
 const alpha = (rgb, a) => rgb.replace(/rgba?\(([^)]+)\)/, (_, c) => `rgba(${c.split(",").slice(0, 3)}, ${a})`);
 
+const tens = (min, max) => Array.from({ length: 7 }, (_, i) => ({ value: (Math.ceil(min / 600e3) + i) * 600e3 })).filter(t => t.value <= max);
+
 // series: [{ key, label, tone, fill }]; kind "bar" stacks them. unit(value) is text for axis and tip.
 export class Chart {
-	constructor({ kind, series, unit, label, span = 3600e3 }) {
-		Object.assign(this, { kind, series, unit, span, points: [], chart: null });
+	constructor({ kind, series, unit, label, log = false, span = 3600e3 }) {
+		Object.assign(this, { kind, series, unit, span, log, points: [], chart: null });
 		this.canvas = h("canvas", { role: "img", "aria-label": label });
 		this.note = h("p.mute", { hidden: true }, "The charts need Debian’s libjs-chart.js; the figures are below.");
 		this.el = h("div.chart", { opaque: true }, this.canvas, this.note);
@@ -64,10 +66,12 @@ export class Chart {
 				animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
 				interaction: { mode: "index", intersect: false, axis: "x" },
 				scales: {
-					x: { type: "linear", stacked: this.kind === "bar", ...this.range(), offset: false, grid: { display: false },
-						border: { color: grid }, ticks: { color: text, stepSize: 600e3, maxRotation: 0, autoSkip: true, callback: v => clock(v).slice(0, 5), font: { size: 11 } } },
-					y: { stacked: this.kind === "bar", beginAtZero: true, grid: { color: grid, drawBorder: false }, grace: "5%",
-						ticks: { color: text, maxTicksLimit: 5, precision: this.kind === "bar" ? 0 : undefined, callback: v => this.unit(v), font: { size: 11 } } },
+					x: { type: "linear", stacked: this.kind === "bar", ...this.range(), offset: false, grid: { display: false, borderColor: grid },
+						afterBuildTicks: axis => { axis.ticks = tens(axis.min, axis.max); },
+						ticks: { color: text, maxRotation: 0, callback: v => clock(v).slice(0, 5), font: { size: 11 } } },
+					y: { type: this.log ? "logarithmic" : "linear", stacked: this.kind === "bar", beginAtZero: !this.log, grid: { color: grid, drawBorder: false }, grace: "5%",
+						afterBuildTicks: axis => { if (this.log) axis.ticks = axis.ticks.filter(t => Number.isInteger(Math.log10(t.value))); },
+						ticks: { color: text, maxTicksLimit: 5, precision: this.kind === "bar" ? 0 : undefined, callback: v => this.log ? this.unit(v).replace(/(\d)\.0 /, "$1 ") : this.unit(v), font: { size: 11 } } },
 				},
 				plugins: {
 					legend: { display: false },
@@ -81,7 +85,7 @@ export class Chart {
 	range() {
 		const now = Date.now();
 
-		return { min: Math.floor((now - this.span) / 600e3) * 600e3, max: now };
+		return { min: now - this.span, max: now };
 	}
 
 	update(points) {

@@ -7,7 +7,7 @@ import { h, patch } from "./dom.js";
 
 export class Pages {
 	constructor({ path, key, size = 100, signal }) {
-		Object.assign(this, { path, key, size, signal, query: {}, pages: [], rows: [], done: false, loading: false, era: 0 });
+		Object.assign(this, { path, key, size, signal, query: {}, pages: [], rows: [], done: false, loading: false, era: 0, pause: 0 });
 	}
 
 	reset(query) {
@@ -61,17 +61,22 @@ export class Pages {
 		this.flatten();
 	}
 
+	// The next page; answers whether there was one. Not twice at a time, and after a failure not at once again.
 	async more() {
-		if (this.loading || this.done || !this.pages.length)
-			return;
+		if (this.loading || this.done || !this.pages.length || Date.now() < this.pause)
+			return false;
 		this.loading = true;
 		try {
 			const next = await this.fetch(this.pages.at(-1).next);
 
-			if (next) {
-				this.pages.push(next);
-				this.flatten();
-			}
+			if (!next)
+				return false;
+			this.pages.push(next);
+			this.flatten();
+			return true;
+		} catch {
+			this.pause = Date.now() + 1000;
+			return false;
 		} finally {
 			this.loading = false;
 		}

@@ -24,7 +24,7 @@ export default function agent(view) {
 		const s = x => x === null || x === undefined ? "–" : f.duration(x * 1000);
 		const d = (m, name) => m[name + "_ms"] !== undefined ? f.duration(m[name + "_ms"]) : s(m[name]);
 
-		return h("table.plain", h("thead", h("tr", h("th", h("span.hide", "Figure")), spans.map(([, text]) => h("th.num", text)))),
+		return h("table.lean", h("thead", h("tr", h("th", h("span.hide", "Figure")), spans.map(([, text]) => h("th.num", text)))),
 			h("tbody", row("Completed", m => f.count(m.completed)), row("Failed", m => f.count(m.failed)), row("Success rate", m => f.percent(m.success_rate)),
 				row("Mean duration", m => d(m, "avg_duration")), row("Median", m => d(m, "p50_duration")), row("95th percentile", m => d(m, "p95_duration")), row("Availability", m => m.availability === undefined ? "–" : f.percent(m.availability > 1 ? m.availability / 100 : m.availability, 1))));
 	}
@@ -41,7 +41,7 @@ export default function agent(view) {
 			health.anomalies?.length ? h("section.card.wrongs", h("header", h("h2", "Something is odd")), h("ul.alerts", health.anomalies.map(x => h("li", badge("warning", f.words(x.code)), h("span", x.message))))) : null,
 			h("div.columns.wide-left",
 				h("div.stack",
-					card("Its tasks", h("a", { href: "#/tasks?agent_id=" + a.agent_id }, "All of them"), tasks.length ? h("table.plain", h("thead", h("tr", h("th", "Status"), h("th", "Type"), h("th.wide", "Priority"), h("th.num.wide", "Took"), h("th.num", "Created"))),
+					card("Its tasks", h("a", { href: "#/tasks?agent_id=" + a.agent_id }, "All of them"), tasks.length ? h("table.lean", h("thead", h("tr", h("th", "Status"), h("th", "Type"), h("th.wide", "Priority"), h("th.num.wide", "Took"), h("th.num", "Created"))),
 						h("tbody", tasks.map(t => h("tr", { key: t.task_id }, h("td", badge(t.status)), h("td", h("a", { href: "#/tasks/" + t.task_id }, t.type), t.status === "running" ? bar(t.progress) : null), h("td.wide", priority(t.priority)), h("td.num.wide", took(t)), h("td.num", time(t.created_at))))))
 					: empty("No tasks yet.", "It gets what fits its capabilities.")),
 					card("Figures", null, figures()),

@@ -10,7 +10,7 @@ import { badge, bar, button, chips, empty, icon, time } from "../app/ui.js";
 const STATES = ["active", "busy", "inactive", "error"];
 
 export const state = a => !a.enabled ? badge("error", "disabled") : a.draining ? badge("draining") : badge(a.status);
-export const load = a => h("span.load", bar(a.current_load, { label: `load of ${a.name}`, tone: a.current_load > 0.9 ? "warn" : "accent" }), h("span.num", f.percent(a.current_load)));
+export const load = a => h("span.load", bar(a.current_load, { label: `load of ${a.name}`, tone: a.current_load > 0.95 ? "warn" : "accent" }), h("span.num", f.percent(a.current_load)));
 
 export default function agents(view) {
 	let query = view.query, list = [], rates = new Map(), turn = 0, full = false, asked = 0;

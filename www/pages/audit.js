@@ -24,7 +24,7 @@ export default function audit(view) {
 		{ label: "When", class: "c-time num", cell: r => time(r.time) },
 	];
 	const narrow = r => [h("span.line", badge(r.outcome), h("button.link", { type: "button", on: { click: () => look(r) } }, r.action), h("span.right", time(r.time))), h("span.line.mute", r.actor_kind ?? "nobody", " ", f.short(r.actor), h("span.right", r.ip ?? ""))];
-	const grid = new Grid({ columns, narrow, key: "audit_id", label: "Audit log", link: () => location.hash, need: () => pages.more().then(() => grid.set(pages.rows, pages.done), () => {}), nothing: () => empty("No record matches.", "") });
+	const grid = new Grid({ columns, narrow, key: "audit_id", label: "Audit log", link: () => location.hash, need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)), nothing: () => empty("No record matches.", "") });
 
 	view.onEnd(() => grid.end());
 	const ask = () => ({ ...query });

@@ -24,7 +24,7 @@ export default function dead(view) {
 		{ label: "Look", class: "c-act", head: h("span.hide", "Look"), cell: t => button("Inspect", { kind: "small", click: () => inspect(t), "aria-label": `Inspect ${t.type} ${f.short(t.task_id)}` }) },
 	];
 	const narrow = t => [h("span.line", box(t), h("a", { href: "#/tasks/" + t.task_id }, t.type), h("span.right", time(t.completed_at))), h("span.line.mute", h("span.cut", t.error?.message ?? t.error?.code ?? "failed"))];
-	const grid = new Grid({ columns, narrow, key: "task_id", label: "Dead letters", link: t => "#/tasks/" + t.task_id, need: () => pages.more().then(() => grid.set(pages.rows, pages.done), () => {}),
+	const grid = new Grid({ columns, narrow, key: "task_id", label: "Dead letters", link: t => "#/tasks/" + t.task_id, need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)),
 		nothing: () => empty(Object.keys(query).length ? "No dead letter matches." : "No dead letters.", "A task whose last try failed waits here until somebody decides.") });
 
 	view.onEnd(() => grid.end());

@@ -38,7 +38,7 @@ export default function docs(view) {
 				...inner?.properties && depth < 2 ? rows(inner, `${prefix}${name}${r.items ? "[]" : ""}.`, depth + 1) : []];
 		});
 	}
-	const table = (title, body) => body.length ? [h("h3", title), h("table.plain", h("thead", h("tr", h("th", "Field"), h("th", "Type"), h("th", "Meaning"))), h("tbody", body))] : null;
+	const table = (title, body) => body.length ? [h("h3", title), h("table.lean", h("thead", h("tr", h("th", "Field"), h("th", "Type"), h("th", "Meaning"))), h("tbody", body))] : null;
 
 	function detail({ op }) {
 		const sent = op.requestBody?.content?.["application/json"]?.schema;

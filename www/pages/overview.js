@@ -6,7 +6,7 @@ import { Chart } from "../app/charts.js";
 import * as f from "../app/format.js";
 import { badge, bar, button, card, empty, priority, time, id } from "../app/ui.js";
 
-const CHECKS = { database: "Store", redis: "Redis", external_services: "External services", system_resources: "Machine" };
+const CHECKS = { database: "Store", redis: "Redis", relay: "Relay", external_services: "External services", system_resources: "Machine" };
 
 export default function overview(view) {
 	const hour = new Map();		// minute -> point
@@ -16,7 +16,7 @@ export default function overview(view) {
 		series: [{ key: "completed", label: "completed", tone: "good-solid" }, { key: "failed", label: "failed", tone: "bad-solid" },
 			{ key: "cancelled", label: "cancelled", tone: "mute-solid" }] });
 	const latency = new Chart({ kind: "line", label: "Latency of API calls and of assignment over the last hour, in milliseconds",
-		unit: v => f.duration(v),
+		unit: v => f.duration(v), log: true,
 		series: [{ key: "request_p95_ms", label: "API p95", tone: "accent", fill: true }, { key: "request_p50_ms", label: "API median", tone: "accent", dash: [3, 3] },
 			{ key: "assignment_p95_ms", label: "assignment p95", tone: "warn-solid" }] });
 
@@ -37,7 +37,7 @@ export default function overview(view) {
 		if (rare) {
 			services = await api.get("/discovery/services", {}, view.signal);
 			failed = await may("task:manage", "/tasks/dead-letters", { limit: 5 });
-			alerts = api.may("system:config") && alerts !== undefined ? await optional("/alerts", { limit: 6 }) ?? undefined : alerts;
+			alerts = api.may("system:config") && alerts !== undefined ? await optional("/alerts", { status: "active", limit: 6 }) ?? undefined : alerts;
 		}
 		for (const p of figures.series ?? [])
 			hour.set(p.at, p);
@@ -69,7 +69,7 @@ export default function overview(view) {
 	function queue() {
 		const most = Math.max(1, ...figures.queue.map(q => q.depth));
 
-		return h("table.plain", h("thead", h("tr", h("th", "Priority"), h("th.grow", h("span.hide", "Share")), h("th.num", "Tasks"), h("th.num", "Oldest"))),
+		return h("table.lean", h("thead", h("tr", h("th", "Priority"), h("th.grow", h("span.hide", "Share")), h("th.num", "Tasks"), h("th.num", "Oldest"))),
 			h("tbody", figures.queue.map(q => h("tr", h("th", { scope: "row" }, priority(q.priority)), h("td.grow", bar(q.depth / most, { label: `${q.priority}: ${q.depth}`, tone: q.priority })),
 				h("td.num", f.count(q.depth)), h("td.num", q.depth ? f.duration(q.oldest_s * 1000) : "–")))));
 	}
@@ -81,11 +81,10 @@ export default function overview(view) {
 			if (c.status !== "healthy")
 				rows.push(h("li", badge(c.status), h("span", h("strong", CHECKS[name] ?? name), " is not well.")));
 		for (const s of services)
-			if (s.state === "unhealthy")
+			if (s.state === "unhealthy" && !health.checks?.[s.name])
 				rows.push(h("li", badge("unhealthy"), h("span", h("strong", s.name), " does not answer.")));
 		for (const a of alerts ?? [])
-			if (!a.resolved_at)
-				rows.push(h("li", badge(a.severity ?? "warning"), h("span", h("strong", a.title ?? a.name ?? a.kind ?? a.type ?? "Alert"), " ", a.message ?? ""), time(a.timestamp ?? a.raised_at ?? a.created_at)));
+			rows.push(h("li", { key: a.alert_id }, badge(a.severity), h("span", h("strong", f.words(a.kind)), " ", a.message), time(a.since)));
 		if (failed.length)
 			rows.push(h("li", badge("failed"), h("span", h("a", { href: "#/dead-letters" }, "Dead letters"), " wait for a decision; the latest: ",
 				h("a", { href: "#/tasks/" + failed[0].task_id }, failed[0].type), "."), time(failed[0].completed_at)));
@@ -105,9 +104,9 @@ export default function overview(view) {
 			c.latency_ms !== undefined ? f.duration(c.latency_ms) : c.disk_free !== undefined ? `${f.percent(c.disk_free)} disk, ${f.percent(c.memory_free)} memory free` : ""]);
 
 		for (const s of services)
-			if (!["store", "redis"].includes(s.name))
+			if (s.name !== "store" && !health.checks?.[s.name])
 				rows.push([s.name, s.state, s.kind]);
-		return h("table.plain", h("tbody", rows.map(([name, status, note]) => h("tr", h("th", { scope: "row" }, name), h("td", badge(status)), h("td.num.mute", note)))));
+		return h("table.lean", h("tbody", rows.map(([name, status, note]) => h("tr", h("th", { scope: "row" }, name), h("td", badge(status)), h("td.num.mute", note)))));
 	}
 
 	return {

@@ -66,7 +66,7 @@ export default function pipeline(view) {
 			card("Graph", null, graph(p.stages, { label: `Stages of ${p.name}` })),
 			h("div.columns.wide-left",
 				h("div.stack",
-					card("Runs", h("a", { href: "#/runs?pipeline_id=" + p.pipeline_id }, "All of them"), runs.length ? h("table.plain", h("thead", h("tr", h("th", "Status"), h("th", "Run"), h("th", "Progress"), h("th.num.wide", "Tasks"), h("th.num", "Took"), h("th.num", "Started"))),
+					card("Runs", h("a", { href: "#/runs?pipeline_id=" + p.pipeline_id }, "All of them"), runs.length ? h("table.lean", h("thead", h("tr", h("th", "Status"), h("th", "Run"), h("th", "Progress"), h("th.num.wide", "Tasks"), h("th.num", "Took"), h("th.num", "Started"))),
 						h("tbody", runs.map(r => h("tr", { key: r.execution_id }, h("td", badge(r.status)), h("td", h("a", { href: "#/runs/" + r.execution_id }, f.short(r.execution_id))), h("td.bar-cell", bar(r.progress, { label: "progress" })), h("td.num.wide", f.count(r.metrics?.tasks)), h("td.num", ran(r)), h("td.num", time(r.started_at ?? r.created_at))))))
 					: empty("It never ran.", "Give it input and watch it go.", button("Run", { kind: "primary", icon: "play", permission: "pipeline:manage", click: () => runDialog(p) }))),
 					card("Stages", null, h("div.table", { tabindex: "0", role: "region", "aria-label": "Stages" }, h("table", h("thead", h("tr", h("th.num", "#"), h("th", "Stage"), h("th", "Waits for"), h("th", "Needs"), h("th.num", "Limit"), h("th.num", "Retries"), h("th", "Kind"))),

@@ -27,7 +27,7 @@ export const narrow = r => [h("span.line", badge(r.status), h("a", { href: "#/ru
 export default function runs(view) {
 	let query = view.query;
 	const pages = new Pages({ path: "/executions", key: "execution_id", size: 50, signal: view.signal });
-	const grid = new Grid({ columns, narrow, key: "execution_id", label: "Runs", link: r => "#/runs/" + r.execution_id, need: () => pages.more().then(() => grid.set(pages.rows, pages.done), () => {}),
+	const grid = new Grid({ columns, narrow, key: "execution_id", label: "Runs", link: r => "#/runs/" + r.execution_id, need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)),
 		nothing: () => empty("No runs here.", Object.keys(query).length ? "Loosen the filter to see more." : "Run a pipeline from its page.", button("Definitions", { href: "#/pipelines" })) });
 
 	view.onEnd(() => grid.end());

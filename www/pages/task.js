@@ -69,7 +69,7 @@ export default function task(view) {
 				})),
 			h("div.scale.mute", h("span", f.stamp(start)), h("span", f.duration(end - start)), h("span", t.completed_at ? f.stamp(end) : "now")),
 			h("ol.timeline",
-				h("li.mute-dot", h("div", h("strong", "Created"), h("span.mute", t.created_by ? ["by ", id(t.created_by)] : "")), time(t.created_at, { absolute: true })),
+				h("li.mute-dot", h("div", h("strong", "Created"), h("span.mute", t.created_by ? [" by ", id(t.created_by)] : "")), time(t.created_at, { absolute: true })),
 				attempts.map((a, i) => {
 					const before = f.ms(attempts[i - 1]?.ended_at ?? t.created_at), from = f.ms(a.started_at ?? a.assigned_at), to = f.ms(a.ended_at);
 
