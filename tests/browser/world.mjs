@@ -118,10 +118,12 @@ export class Agent {
 		while (this.on) {
 			let tasks = [];
 			try {
-				({ tasks } = await this.call(`/agents/${this.id}/claim?wait=2`, { max: 1 }));
+				({ tasks } = await this.call(`/agents/${this.id}/claim`, { max: 1 }));
 			} catch {
-				await sleep(200);
+				// stopped, or the panel is away
 			}
+			if (!tasks.length)
+				await sleep(120);
 			for (const task of tasks)
 				await this.perform(task);
 		}

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import * as f from "./format.js";
 import { tone } from "./ui.js";
 
-const W = 168, H = 64, GAP_X = 44, GAP_Y = 20, PAD = 8;
+const W = 152, H = 64, GAP_X = 32, GAP_Y = 20, PAD = 4;
 
 // stages: [{ name, depends_on: [1-based numbers] }] -> { x, y } for each
 function place(stages) {
@@ -29,6 +29,20 @@ function place(stages) {
 	return { at, width: PAD * 2 + columns.length * (W + GAP_X) - GAP_X, height: PAD * 2 + tallest * (H + GAP_Y) - GAP_Y };
 }
 
+// A line from one stage to a later one, beside what stands between them, not through it.
+function route(at, from, to) {
+	const a = at[from], b = at[to], x1 = a.x + W, y1 = a.y + H / 2, y2 = b.y + H / 2, half = GAP_X / 2;
+	const bend = (x, y, toX, toY) => `C${x + half} ${y} ${toX - half} ${toY} ${toX} ${toY}`;
+
+	if (b.x - x1 <= GAP_X || b.x <= a.x)
+		return `M${x1} ${y1}${bend(x1, y1, b.x, y2)}`;
+	const between = at.filter(n => n.x > a.x && n.x < b.x);
+	const free = y => between.every(n => y < n.y - 4 || y > n.y + H + 4);
+	const lane = [y1, y2, y1 - H / 2 - 10, y1 + H / 2 + 10].find(free) ?? Math.max(...between.map(n => n.y)) + H + 10;
+
+	return `M${x1} ${y1}${bend(x1, y1, x1 + GAP_X, lane)}H${b.x - GAP_X}${bend(b.x - GAP_X, lane, b.x, y2)}`;
+}
+
 const cut = (text, n) => text.length > n ? text.slice(0, n - 1) + "…" : text;
 
 function share(s) {
@@ -43,15 +57,14 @@ export function took(s) {
 export function graph(stages, { states = [], chosen = 0, pick = null, label = "Stages" } = {}) {
 	const { at, width, height } = place(stages);
 	const lines = stages.flatMap((s, i) => (s.depends_on ?? []).filter(d => d >= 1 && d <= stages.length && d - 1 !== i).map(d => {
-		const a = at[d - 1], b = at[i], x1 = a.x + W, y1 = a.y + H / 2, x2 = b.x, y2 = b.y + H / 2, bend = Math.max(20, Math.abs(x2 - x1) / 2);
 		const done = states[d - 1]?.status === "completed";
 
-		return h("path", { class: ["edge", done && "done", done && states[i]?.status === "running" && "flows"], d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` });
+		return h("path", { class: ["edge", done && "done", done && states[i]?.status === "running" && "flows"], d: route(at, d - 1, i) });
 	}));
 	const nodes = stages.map((s, i) => {
 		const state = states[i], status = state?.status ?? "", part = state ? share(state) : 0, t = state ? took(state) : null;
 		const go = pick ? { click: () => pick(i + 1), keydown: e => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pick(i + 1); } } } : {};
-		const note = state ? [status, state.tasks > 1 ? `${state.task_counts?.completed ?? 0}/${state.tasks}` : "", t !== null ? f.duration(t) : ""].filter(Boolean).join(" · ") : (s.type ?? s.name) + (s.fan_out ? " · fans out" : "");
+		const note = state ? [status, state.tasks > 1 && status === "running" ? `${state.task_counts?.completed ?? 0}/${state.tasks}` : "", t !== null ? f.duration(t) : ""].filter(Boolean).join(" · ") : (s.type ?? s.name) + (s.fan_out ? " · fans out" : "");
 
 		return h("g", { key: "s" + i, class: ["node", state && tone(status), status, chosen === i + 1 && "chosen", pick && "pickable", s.required === false && "optional"], transform: `translate(${at[i].x} ${at[i].y})`,
 			tabindex: pick ? "0" : null, role: pick ? "button" : "img", "aria-pressed": pick ? String(chosen === i + 1) : null, "aria-label": `stage ${i + 1}, ${s.name}: ${note}`, on: go },
@@ -59,12 +72,12 @@ export function graph(stages, { states = [], chosen = 0, pick = null, label = "S
 			h("rect", { class: "box", width: W, height: H, rx: 8 }),
 			h("text", { class: "number", x: 12, y: 25 }, `${i + 1}`),
 			h("text", { class: "name", x: 26, y: 25 }, cut(f.words(s.name || "unnamed"), 18)),
-			h("text", { class: "note", x: 12, y: 45 }, cut(note, 26)),
-			state ? h("rect", { class: "track", x: 12, y: 53, width: W - 24, height: 3, rx: 1.5 }) : null,
-			state && part > 0 ? h("rect", { class: "fill", x: 12, y: 53, width: (W - 24) * part, height: 3, rx: 1.5 }) : null);
+			h("text", { class: "note", x: 12, y: 45 }, cut(note, 25)),
+			state ? h("rect", { class: "rail-line", x: 12, y: 53, width: W - 24, height: 3, rx: 1.5 }) : null,
+			state && part > 0 ? h("rect", { class: "fill-line", x: 12, y: 53, width: (W - 24) * part, height: 3, rx: 1.5 }) : null);
 	});
 
-	return h("div.graph", { tabindex: "0", role: "group", "aria-label": label }, h("svg", { viewBox: `0 0 ${width} ${height}`, width, height }, h("g", lines), h("g", nodes)));
+	return h("div.graph", { tabindex: "0", role: "group", "aria-label": label }, h("svg", { viewBox: `0 0 ${width} ${height}`, style: { "--width": width + "px" } }, h("g", lines), h("g", nodes)));
 }
 
 // The shape alone, small, for lists.

@@ -14,11 +14,20 @@ export async function openapi() {
 	return document_;
 }
 
-export const resolve = (doc, schema) => {
-	for (let i = 0; schema?.$ref && i < 20; i++)
-		schema = schema.$ref.split("/").slice(1).reduce((at, part) => at?.[part], doc);
+// What a $ref names; and of "this or null" the this.
+export function resolve(doc, schema) {
+	for (let i = 0; i < 20; i++) {
+		const real = (schema?.anyOf ?? schema?.oneOf)?.filter(x => x.type !== "null");
+
+		if (schema?.$ref)
+			schema = schema.$ref.split("/").slice(1).reduce((at, part) => at?.[part], doc);
+		else if (real?.length === 1)
+			schema = { description: schema.description, ...real[0] };
+		else
+			break;
+	}
 	return schema ?? {};
-};
+}
 
 // What one page hands to the next, in memory only.
 export const carry = { task: null };
@@ -49,11 +58,11 @@ class Field {
 		this.help = s.description ?? "";
 		if (choices(s)) {
 			this.kind = "choice";
-			return h("select", {}, this.required ? null : h("option", { value: "" }, "as it comes"), choices(s).map(c => h("option", { value: c }, c)));
+			return h("select", {}, this.required ? null : h("option", { value: "" }, "default"), choices(s).map(c => h("option", { value: c }, c)));
 		}
 		if (t === "boolean") {
 			this.kind = "boolean";
-			return h("select", {}, h("option", { value: "" }, "as it comes"), h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
+			return h("select", {}, h("option", { value: "" }, "default"), h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
 		}
 		if (t === "integer" || t === "number") {
 			this.kind = t;

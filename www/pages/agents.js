@@ -9,6 +9,8 @@ import { badge, bar, button, chips, empty, icon, time } from "../app/ui.js";
 
 const STATES = ["active", "busy", "inactive", "error"];
 
+const RANK = { error: 0, busy: 1, active: 1, inactive: 2 };
+
 export const state = a => !a.enabled ? badge("error", "disabled") : a.draining ? badge("draining") : badge(a.status);
 export const load = a => h("span.load", bar(a.current_load, { label: `load of ${a.name}`, tone: a.current_load > 0.95 ? "warn" : "accent" }), h("span.num", f.percent(a.current_load)));
 
@@ -26,7 +28,8 @@ export default function agents(view) {
 			all.push(...answer.data);
 			cursor = answer.next_cursor;
 		} while (cursor && all.length < 2000);
-		list = all;
+		// Who is there comes first.
+		list = all.sort((a, b) => RANK[a.status] - RANK[b.status] || a.name.localeCompare(b.name));
 		full = Boolean(cursor);
 		// Success rates move slowly.
 		if (turn++ % 5 === 0)

@@ -140,16 +140,14 @@ export default function editor(view) {
 	return {
 		name: "form", title: () => edited ? `Edit ${d?.name ?? "pipeline"}` : "New pipeline", back: edited ? ["#/pipelines/" + edited, "Pipeline"] : ["#/pipelines", "Pipelines"], load: edited ? load : null,
 		wants: () => false,
+		actions: () => d ? [button(edited ? "Save" : "Define it", { kind: "primary", disabled: busy, click: save }), button("Back", { href: edited ? "#/pipelines/" + edited : "#/pipelines" })] : [],
 		view: () => h("form.editor", { on: { submit: save }, novalidate: true },
 			wrong ? problem(wrong) : null,
-			h("div.columns.wide-left",
-				h("div.stack",
-					card(null, null, h("div.fields", input("p-name", "Name", d.name, v => { d.name = v; }, { path: "$.name", required: true }), input("p-tags", "Tags", d.tagsText ?? d.tags.join(", "), v => { d.tagsText = v; d.tags = list(v); }, { path: "$.tags", help: "Separated by commas." })),
-						input("p-text", "Description", d.description, v => { d.description = v; }, { path: "$.description" })),
-					d.stages.map(stageCard),
-					h("div.actions", d.stages.length < 6 ? button("Add a stage", { icon: "plus", click: () => change(() => d.stages.push({ ...stage("", d.stages.length), name: "", type: "" })) }) : h("span.mute", "Six stages are the most there can be."),
-						button("The standard six", { kind: "small", click: () => template(SIX) }), button("The data six", { kind: "small", click: () => template(DATA) }))),
-				h("div.stack.sticky", card("Graph", null, graph(d.stages, { label: "Stages as defined" }), circle() ? h("p.wrong", { role: "alert" }, "The stages wait for each other in a circle.") : null),
-					h("div.bottom", button(edited ? "Save" : "Define it", { type: "submit", kind: "primary", disabled: busy }), button("Back", { href: edited ? "#/pipelines/" + edited : "#/pipelines" }))))),
+			h("div.sticky", card("Graph", circle() ? h("span.wrong", { role: "alert" }, "The stages wait for each other in a circle.") : null, graph(d.stages, { label: "Stages as defined" }))),
+			card(null, null, h("div.fields", input("p-name", "Name", d.name, v => { d.name = v; }, { path: "$.name", required: true }), input("p-tags", "Tags", d.tagsText ?? d.tags.join(", "), v => { d.tagsText = v; d.tags = list(v); }, { path: "$.tags", help: "Separated by commas." }),
+				input("p-text", "Description", d.description, v => { d.description = v; }, { path: "$.description" }))),
+			h("div.stages", d.stages.map(stageCard)),
+			h("div.actions", d.stages.length < 6 ? button("Add a stage", { icon: "plus", click: () => change(() => d.stages.push({ ...stage("", d.stages.length), name: "", type: "" })) }) : h("span.mute", "Six stages are the most there can be."),
+				button("The standard six", { kind: "small", click: () => template(SIX) }), button("The data six", { kind: "small", click: () => template(DATA) }))),
 	};
 }

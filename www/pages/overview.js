@@ -62,8 +62,8 @@ export default function overview(view) {
 			tile("Agents at work", f.count(figures.active_agents), h("a", { href: "#/agents" }, "the fleet")),
 			tile("Queued", f.count(figures.queued_tasks), `${f.count(figures.waiting_tasks)} wait for a reason`),
 			tile("Running", f.count(figures.running_tasks), h("a", { href: "#/tasks?status=running,assigned" }, "show them")),
-			tile("Tasks a minute", f.count(Math.round(ended / Math.max(1, full.length))), "ended, mean of 5 minutes"),
-			tile("API p95", recent ? f.duration(recent.request_p95_ms) : "–", all ? `${f.percent(errors / all, 2)} errors in the hour` : "no calls yet"));
+			tile("Tasks a minute", f.count(Math.round(ended / Math.max(1, full.length))), "mean of 5 minutes"),
+			tile("API p95", recent ? f.duration(recent.request_p95_ms) : "–", all ? `${f.percent(errors / all, 2)} errors` : "no calls yet"));
 	}
 
 	function queue() {
