@@ -21,7 +21,7 @@
 #include "session.h"
 
 #define TICK_MS 1000
-#define TICK_CONFORMANCE_MS 10
+#define TICK_CONFORMANCE_MS 5
 #define DRAIN_US 3000000
 
 struct relay relay;

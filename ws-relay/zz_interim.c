@@ -18,14 +18,6 @@ void park_gone(struct conn *c) { (void)c; }
 void park_tick(void) {}
 void park_stop(void) {}
 int park_count(void) { return 0; }
-void eio_request(struct conn *c) { http_error(c, ERR_NO_ROUTE, NULL); }
-int eio_upgrade(struct conn *c) { (void)c; return 404; }
-int eio_established(struct conn *c) { (void)c; return -1; }
-void eio_frame(struct conn *c, const char *data, size_t n, bool binary) { (void)c; (void)data; (void)n; (void)binary; }
-void eio_conn_gone(struct conn *c) { (void)c; }
-bool eio_flush(struct session *s) { (void)s; return true; }
-void eio_tick(struct session *s, int64_t now) { (void)s; (void)now; }
-void eio_goodbye(struct session *s) { (void)s; }
-void sio_welcome(struct client *c) { (void)c; }
-void sio_refuse(struct client *c, int code, const char *text) { (void)c; (void)code; (void)text; }
-void sio_expel(struct client *c) { (void)c; }
+
+void agents_connected(struct client *c) { (void)c; }
+void agents_acknowledged(struct client *c, int64_t a, const struct jv *v) { (void)c; (void)a; (void)v; }
