@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <hiredis/async.h>
+#include <sys/ioctl.h>
 
 #include "../lib/base/clock.h"
 #include "../lib/base/log.h"
 #include "../lib/bus/bus_url.h"
 
 #define RETRY_MS 200
+#define READS 16
 #define LOG_US 5000000
 #define EVENTS "{mcp}:events"
 #define WAKE "{mcp}:wake"
@@ -51,8 +53,15 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		events = UV_READABLE | UV_WRITABLE;
 	if (p->ac && events & UV_WRITABLE)
 		redisAsyncHandleWrite(p->ac);
-	if (p->ac && events & UV_READABLE)
+	/* hiredis takes 16 KiB at a time: what came together is told together. */
+	for (int i = 0; p->ac && events & UV_READABLE && i < READS; i++) {
+		int more = 0;
+		int fd = p->ac->c.fd;
+
 		redisAsyncHandleRead(p->ac);
+		if (!p->ac || ioctl(fd, FIONREAD, &more) || more == 0)
+			break;
+	}
 }
 
 static void watch(struct pollster *p, int events)
