@@ -14,6 +14,7 @@
 #include "../lib/domain/idem.h"
 #include "../lib/domain/session.h"
 #include "../lib/net/netmatch.h"
+#include "audited.h"
 #include "handlers.h"
 #include "oauth.h"
 #include "routes.h"
@@ -85,6 +86,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	enum err err = OK;
 
 	*iat = 0;
+	r->credential = auth || key;
 	if (!auth && FCGX_GetParam("HTTP_AUTHORIZATION", f->envp))
 		return unauthenticated(r, "empty authorization");
 	if (auth && strncasecmp(auth, "ApiKey ", 7) == 0)
@@ -512,6 +514,7 @@ static enum err process(struct req *r, struct resp *p, FCGX_Request *f)
 	if (err || (err = pass_gate(r, iat)) || (err = authorise(r, f)) || (err = check_args(r)) ||
 	    (err = parse_query(r)) || (err = parse_body(r, f)) || (err = idempotency(r, p, f, &replayed)) || replayed)
 		return err;
+	audited_begin(r);
 	err = r->route->handle(r, p);
 	if (err == ERR_IDEM_BUSY) {
 		/* The other request with this key has committed: its answer is this one's. */
@@ -594,6 +597,8 @@ void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 	r.form = r.route && is_form(r.route, param(f, "CONTENT_TYPE"));
 	if (!err)
 		err = process(&r, &p, f);
+	if (err || r.op.audit)
+		audited_end(&r, err);
 	int status;
 
 	if (err == ERR_METHOD && strcmp(r.method, "OPTIONS") == 0) {

@@ -121,7 +121,7 @@ static const char style[] =
 
 static void build_page(void)
 {
-	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "system" };
+	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "records", "system" };
 	struct buf *b = &page;
 
 	buf_adds(b, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
@@ -241,7 +241,7 @@ static void md_errors(struct buf *b)
 
 enum err docs_write(const char *folder, struct error *e)
 {
-	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "system" };
+	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "records", "system" };
 	char path[4200];
 	struct buf b;
 	enum err err = OK;
