@@ -2,6 +2,7 @@
 /* What the panel remembers of itself: events, alerts, the audit log. */
 #include <stdio.h>
 
+#include "../lib/base/clock.h"
 #include "../lib/base/limits.h"
 #include "../lib/domain/alert.h"
 #include "../lib/domain/audit.h"
@@ -36,15 +37,20 @@ static bool wants(struct arena *scratch, const struct event_q *q, const struct b
 {
 	struct error scrap;
 	struct jv *v;
+	int64_t at;
 
-	if (!q->type.n && !q->task_id && !q->execution_id && !q->pipeline_id && !q->agent_id)
+	if (!q->type.n && !q->task_id && !q->execution_id && !q->pipeline_id && !q->agent_id && !q->since)
 		return true;
 	error_init(&scrap, scratch);
 	if (json_parse(scratch, e->envelope, strlen(e->envelope), 2, &v, &scrap))
 		return false;
 	const char *type = jv_str(v, "type");
+	const char *time = jv_str(v, "timestamp");
 	const struct jv *data = jv_get(v, "data");
 
+	/* It may have waited for Redis: its place in the stream is no earlier than its time. */
+	if (q->since && (!time || !time_parse(time, &at) || at < q->since))
+		return false;
 	return of_type(&q->type, type ? type : "") && same_id(data, "task_id", q->task_id) &&
 	       same_id(data, "execution_id", q->execution_id) && same_id(data, "pipeline_id", q->pipeline_id) &&
 	       same_id(data, "agent_id", q->agent_id);
@@ -69,7 +75,7 @@ static void take_events(struct event_page *g, struct arena *scratch, const struc
 		if (g->over)
 			return;
 		snprintf(g->last, sizeof(g->last), "%s", events[i].id);
-		if ((g->forward && at < g->q->since) || !wants(scratch, g->q, &events[i]))
+		if (!wants(scratch, g->q, &events[i]))
 			continue;
 		jw_raw(&g->p->w, events[i].envelope);
 		g->p->count++;
@@ -90,6 +96,8 @@ static enum err event_start(struct req *r, struct event_page *g)
 		g->forward = strncmp(g->q->cursor, "ef.", 3) == 0;
 		enum err err = cursor_decode(&r->op, g->forward ? "ef" : "eb", g->q->cursor, &at);
 
+		if (!err && !*at)
+			err = error_set(r->op.err, ERR_BAD_CURSOR, "no event's id in the cursor");
 		if (err)
 			return err;
 	}

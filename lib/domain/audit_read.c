@@ -7,6 +7,8 @@
 #include "../base/secret.h"
 
 #define WALK_PAGES	40		/* pages looked through for one answer; the cursor goes on behind them */
+#define DAY_MS		86400000LL
+#define RETENTION_SPARE_DAYS 90		/* a process may have been silent for so long behind what was removed */
 #define PROBLEMS	50		/* told of in one answer */
 #define HASH_HEX	(2 * MAC_LEN)
 
@@ -105,7 +107,8 @@ struct check {
 	struct arena scratch;	/* of one page */
 	struct jw *w;
 	struct link *links;
-	bool from_start;	/* every chain is seen from its beginning */
+	bool from_start;	/* every chain is seen from its beginning … */
+	int64_t kept_from;	/* … unless that was so long ago that retention has removed it */
 	int64_t records, chains, problems;
 };
 
@@ -190,7 +193,7 @@ static void check_record(struct check *c, const struct record *rec)
 		problem(c, rec, rec->n2 > l->seq ? "records_missing" : "out_of_order");
 	else if (!is_new && (!prev || strcmp(prev, l->hash) != 0))
 		problem(c, rec, "chain_broken");
-	else if (is_new && c->from_start && rec->n2 != 1)
+	else if (is_new && c->from_start && rec->n2 != 1 && rec->n1 > c->kept_from)
 		problem(c, rec, "beginning_missing");
 	l->seq = rec->n2;
 	memcpy(l->hash, hash, sizeof(l->hash));
@@ -199,7 +202,8 @@ static void check_record(struct check *c, const struct record *rec)
 enum err audit_verify(struct op *op, int64_t from, const char *cursor, int limit, struct jw *w)
 {
 	struct rec_filter f = { .kind = REC_AUDIT, .limit = LIMIT_PAGE };
-	struct check c = { .op = op, .w = w };
+	struct check c = { .op = op, .w = w,
+			   .kept_from = op->now - (op->app->cfg->phi_retention_days - RETENTION_SPARE_DAYS) * DAY_MS };
 	char last[ID_TEXT] = "";
 	enum err err = cursor_decode_id(op, "av", cursor, &f.after);
 	bool more = true;
