@@ -561,7 +561,15 @@ static void record(const struct req *r, int status, enum err err, int64_t starte
 		log_timed(LOG_DEBUG, took, "%s %s answered %d", r->method, endpoint, status);
 }
 
-void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
+/* Is there nothing of the body that was not read? */
+static bool read_whole(const struct req *r, FCGX_Request *f)
+{
+	const char *length = param(f, "CONTENT_LENGTH");
+
+	return !length || (size_t)strtoull(length, NULL, 10) == r->body_len;
+}
+
+bool dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 {
 	int64_t started = mono_us();
 	struct error e;
@@ -614,4 +622,5 @@ void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 	record(&r, status, err, started);
 	buf_release(&p.data);
 	log_context_clear();
+	return read_whole(&r, f);
 }

@@ -281,9 +281,6 @@ static enum err follow_up(struct op *op, struct execution *ex, const struct stor
 		execution_post(op, ex, ex->status == EXEC_COMPLETED ? "pipeline.completed" : "pipeline.failed", 0);
 	else
 		execution_post(op, ex, "pipeline.progress", 0);
-	if (bus_execution_progress(op->app->bus, ex->id, execution_status_names[ex->status], execution_progress(ex),
-				   execution_current_stage(ex)))
-		log_debug("progress of %s is not cached", ex->id);
 	return err;
 }
 
