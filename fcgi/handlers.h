@@ -23,6 +23,7 @@ handler h_agent_register, h_agents_list, h_agents_discover, h_agent_get,
 	h_user_delete, h_key_create, h_keys_list, h_key_get,
 	h_key_delete, h_health, h_ready, h_live,
 	h_services, h_metrics, h_system_metrics, h_docs,
-	h_openapi;
+	h_openapi, h_events, h_alerts, h_alert_get,
+	h_audit_logs, h_audit_verify;
 
 #endif

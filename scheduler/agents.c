@@ -58,6 +58,11 @@ void watch_quiet(struct sched *s)
 	s->watch->quiet_until_ms = now_ms() + 2 * s->cfg.heartbeat_interval * 1000;
 }
 
+bool watch_is_quiet(const struct sched *s)
+{
+	return now_ms() < s->watch->quiet_until_ms;
+}
+
 /* --- silence ------------------------------------------------------------------------------------------------ */
 
 static enum err lose(struct op *op, const char *id)
@@ -86,7 +91,7 @@ static enum err judge_silent(struct op *op, void *arg, int i)
 		struct beat known = { .at = a->last_heartbeat, .load = -1 };
 
 		memcpy(known.agent_id, a->id, ID_TEXT);
-		return bus_beat(op->app->bus, &known) == ERR_VALIDATION ? ERR_INTERNAL : OK;
+		return bus_beat(op->app->bus, &known, NULL, NULL) == ERR_VALIDATION ? ERR_INTERNAL : OK;
 	}
 	if (err && err != ERR_NOT_FOUND)
 		return err;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "log.h"
 
@@ -257,6 +258,14 @@ static bool long_enough(const char *secret, size_t min, const char *name, struct
 }
 
 /* Rules that tie keys together. */
+static bool is_share(const char *text)
+{
+	char *end;
+	double v = strtod(text, &end);
+
+	return *text && !*end && v >= 0 && v <= 1;
+}
+
 static bool check(const struct config *c, struct buf *problems)
 {
 	bool good = long_enough(c->jwt_secret, 32, "JWT_SECRET", problems);
@@ -288,11 +297,12 @@ static bool check(const struct config *c, struct buf *problems)
 		buf_adds(problems, "LOG_LEVEL must be DEBUG, INFO, WARN, ERROR or CRITICAL\n");
 		good = false;
 	}
-	char *end;
-	double rate = strtod(c->alert_error_rate, &end);
-
-	if (*end || !(rate >= 0 && rate <= 1)) {
+	if (!is_share(c->alert_error_rate)) {
 		buf_adds(problems, "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
+		good = false;
+	}
+	if (!is_share(c->alert_efficiency)) {
+		buf_adds(problems, "ALERT_THRESHOLD_EFFICIENCY must be a number from 0 to 1\n");
 		good = false;
 	}
 	if (production && c->bcrypt_cost < 10) {
@@ -307,6 +317,17 @@ static bool check(const struct config *c, struct buf *problems)
 }
 
 /* Defaults that depend on other keys. */
+/*
+ * Requests are grouped within a process, and mongod wants the other half of the cores; so no more processes than
+ * are needed to use the cores.
+ */
+static int64_t default_workers(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores < 4 ? 1 : cores < 16 ? cores / 2 : 8;
+}
+
 static void derive(struct config *c)
 {
 	if (*c->home) {
@@ -320,7 +341,7 @@ static void derive(struct config *c)
 	if (c->debug)
 		c->log_level = "DEBUG";
 	if (!c->api_workers)
-		c->api_workers = strncmp(c->store_uri, "sqlite:", 7) == 0 ? 1 : 2;
+		c->api_workers = strncmp(c->store_uri, "sqlite:", 7) == 0 ? 1 : default_workers();
 }
 
 bool config_load(struct config *c, const char *file, struct buf *problems)

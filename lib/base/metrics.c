@@ -14,8 +14,9 @@
 #define MAGIC 0x6d637032u
 
 /* One series of one metric; a histogram's buckets stand in it. */
-#define BUCKETS 16
-static const double bounds[BUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60,
+#define BUCKETS METRIC_BUCKETS
+#define bounds metric_bounds
+const double metric_bounds[BUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60,
 					300, 600 };
 
 enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
@@ -246,6 +247,20 @@ void metrics_requests(struct request_totals *out)
 		out->seconds += (double)atomic_load_explicit(&s->sum_us, memory_order_relaxed) / 1e6;
 		if (strstr(s->labels, "status=\"5"))
 			out->errors += count;
+	}
+}
+
+void metrics_each(enum metric m, metric_seen *seen, void *arg)
+{
+	for (int i = 0; table && i < SLOTS; i++) {
+		const struct slot *s = &table->slots[i];
+		uint64_t bucket[BUCKETS];
+
+		if (atomic_load_explicit(&s->state, memory_order_acquire) != SLOT_READY || s->metric != (uint32_t)m)
+			continue;
+		for (int k = 0; k < BUCKETS; k++)
+			bucket[k] = atomic_load_explicit(&s->bucket[k], memory_order_relaxed);
+		seen(arg, s->labels, atomic_load_explicit(&s->count, memory_order_relaxed), bucket);
 	}
 }
 

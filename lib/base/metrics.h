@@ -55,4 +55,10 @@ struct minute_view {
 /* The last n minutes, oldest first, the one under way at the end; n ≤ MINUTES_SHOWN. */
 void minutes_read(int n, struct minute_view *out);
 
+/* Every series of a metric. bucket[i] counts durations up to metric_bounds[i] seconds that are over the bound before. */
+#define METRIC_BUCKETS 16
+extern const double metric_bounds[METRIC_BUCKETS];
+typedef void metric_seen(void *arg, const char *labels, uint64_t count, const uint64_t bucket[METRIC_BUCKETS]);
+void metrics_each(enum metric m, metric_seen *seen, void *arg);
+
 #endif

@@ -1,42 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* Events read back, cache, progress of executions, processes. */
+/* Events read back, cache, processes. */
 #include "bus_internal.h"
-
-#define PROGRESS_KEPT_S 86400	/* after the end */
-
-enum err bus_execution_progress(struct bus *b, const char *execution_id, const char *status, double progress,
-				int current_stage)
-{
-	struct cmd c;
-	redisReply *r[2];
-	char key[ID_TEXT + 32];
-	char text[32];
-	bool over = strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
-		    strcmp(status, "cancelled") == 0;
-
-	snprintf(key, sizeof(key), "%.*s:progress", ID_TEXT, execution_id);
-	snprintf(text, sizeof(text), "%.6g", progress);
-	cmd_init(&c);
-	cmd_begin(&c, 8, "HSET");
-	cmd_key(&c, "pipeline:", key);
-	cmd_arg(&c, "status");
-	cmd_arg(&c, status);
-	cmd_arg(&c, "progress");
-	cmd_arg(&c, text);
-	cmd_arg(&c, "current_stage");
-	cmd_int(&c, current_stage);
-	/* A run retried from its failed stage lives again. */
-	cmd_begin(&c, over ? 3 : 2, over ? "EXPIRE" : "PERSIST");
-	cmd_key(&c, "pipeline:", key);
-	if (over)
-		cmd_int(&c, PROGRESS_KEPT_S);
-	enum err err = bus_call(b, &c, r);
-
-	if (!err)
-		replies_free(r, 2);
-	cmd_release(&c);
-	return err;
-}
 
 enum err bus_cache_get(struct bus *b, const char *key, struct arena *a, const char **value)
 {
@@ -178,6 +142,39 @@ enum err bus_events(struct bus *b, const char *after, int limit, struct arena *a
 		size_t at = after ? i : r->elements - 1 - i;
 
 		if (read_event(a, r->element[at], &(*out)[*n]))
+			(*n)++;
+	}
+	freeReplyObject(r);
+	return OK;
+}
+
+enum err bus_events_before(struct bus *b, const char *before, int limit, struct arena *a, struct bus_event **out, int *n)
+{
+	struct cmd c;
+	redisReply *r;
+	char to[48] = "+";
+
+	*out = NULL;
+	*n = 0;
+	if (before && !stream_id(before))
+		return ERR_VALIDATION;
+	if (before)
+		snprintf(to, sizeof(to), "(%s", before);
+	cmd_init(&c);
+	cmd_begin(&c, 6, "XREVRANGE");
+	cmd_key(&c, "events", "");
+	cmd_arg(&c, to);
+	cmd_arg(&c, "-");
+	cmd_arg(&c, "COUNT");
+	cmd_int(&c, limit);
+	enum err err = bus_call(b, &c, &r);
+
+	cmd_release(&c);
+	if (err)
+		return err;
+	*out = arena_calloc(a, r->elements + 1, sizeof(**out));
+	for (size_t i = 0; i < r->elements; i++) {
+		if (read_event(a, r->element[i], &(*out)[*n]))
 			(*n)++;
 	}
 	freeReplyObject(r);

@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/window.h"
 #include "agent.h"
+#include "audit.h"
 #include "user.h"
 
 #define REUSE_GRACE_MS 30000
@@ -30,15 +31,6 @@ static const struct field login_fields[] = {
 	{ "totp", F_STR, .offset = offsetof(struct token_in, totp), .min = 6, .max = 64 },
 };
 SCHEMA(login_schema, struct token_in, "Login", login_fields, "A person's log-in.");
-
-static const struct field client_fields[] = {
-	{ "grant_type", F_STR, true, offsetof(struct token_in, grant_type), .min = 1, .max = 64,
-	  .help = "client_credentials" },
-	{ "client_id", F_UUID, true, offsetof(struct token_in, client_id), .help = "The agent's id." },
-	{ "client_secret", F_STR, true, offsetof(struct token_in, client_secret), .min = 1, .max = 256 },
-	{ "scope", F_STR, .offset = offsetof(struct token_in, scope), .max = 1024 },
-};
-SCHEMA(client_credentials_schema, struct token_in, "ClientCredentials", client_fields, "RFC 6749 section 4.4.");
 
 static const struct field refresh_fields[] = {
 	{ "refresh_token", F_STR, .offset = offsetof(struct refresh_in, refresh_token), .min = 1, .max = 8192,
@@ -205,7 +197,7 @@ static enum err start(struct op *op, const struct claims *who, struct token_pair
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = session_record(op, &s), .expect_rev = REV_ABSENT };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	return store_apply(op->app->store, &u);
+	return op_apply(op, &u);
 }
 
 static struct claims agent_claims(const struct agent *a)
@@ -223,19 +215,30 @@ static enum err edit_auth_time(struct op *op, struct agent *a, void *arg)
 	return OK;
 }
 
-enum err session_agent_login(struct op *op, const char *agent_id, const char *auth_token, struct token_pair *out)
+enum err session_agent_check(struct op *op, const char *agent_id, const char *auth_token, struct agent **out)
 {
 	struct guard g;
 	struct agent *a;
-	enum err err = guard_check(op, &g, agent_id);
+	enum err err = agent_find(op, agent_id, &a);
 
-	if (err || (err = agent_find(op, agent_id, &a)))
+	if (err)
+		return err;
+	audit_subject(op, a ? a->id : NULL, agent_id);
+	err = guard_check(op, &g, agent_id);
+	if (err)
 		return err;
 	bool usable = a && a->enabled && !a->deleted_at;
 
+	*out = a;
 	err = password_verify(op->app->passwords, auth_token, usable ? a->token_hash : NULL, op->err);
-	if (err == ERR_UNAUTHENTICATED)
-		return guard_failed(op, &g);
+	return err == ERR_UNAUTHENTICATED ? guard_failed(op, &g) : err;
+}
+
+enum err session_agent_login(struct op *op, const char *agent_id, const char *auth_token, struct token_pair *out)
+{
+	struct agent *a;
+	enum err err = session_agent_check(op, agent_id, auth_token, &a);
+
 	if (err)
 		return err;
 	struct claims who = agent_claims(a);
@@ -256,9 +259,13 @@ enum err session_user_login(struct op *op, const char *username, const char *pas
 {
 	struct guard g;
 	struct user *u;
-	enum err err = guard_check(op, &g, username);
+	enum err err = user_by_name(op, username, &u);
 
-	if (err || (err = user_by_name(op, username, &u)))
+	if (err)
+		return err;
+	audit_subject(op, u ? u->id : NULL, username);
+	err = guard_check(op, &g, username);
+	if (err)
 		return err;
 	bool usable = u && u->enabled && !u->deleted_at;
 
@@ -302,7 +309,7 @@ static enum err revocation_put(struct op *op, const char *id, const char *subjec
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = &rec, .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	return store_apply(op->app->store, &u);
+	return op_apply(op, &u);
 }
 
 static enum err revoke_access(struct op *op, const char *jti, const char *subject, int64_t exp_s)
@@ -320,7 +327,7 @@ static enum err end_session(struct op *op, const struct session *s)
 	struct record rec = { .kind = REC_SESSION, .id = s->id };
 	struct store_op o = { .kind = SOP_REC_DELETE, .rec = &rec, .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &u);
+	enum err err = op_apply(op, &u);
 
 	if (err && err != ERR_CONFLICT)
 		return err;
@@ -333,6 +340,8 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 	struct claims now;
 	enum err err = token_verify(op->app->tokens, refresh_token, strlen(refresh_token), TOKEN_REFRESH, &old, op->err);
 
+	if (!err)
+		audit_subject(op, old.sub, old.sub);
 	for (int i = 0; i < TRIES && !err; i++) {
 		struct session *s;
 
@@ -347,6 +356,7 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 
 		if (!current && !second_tab) {
 			log_warn("a refresh token was used twice; the session is ended");
+			audit_failure(op, "refresh_token_reuse");
 			err = end_session(op, s);
 			return err ? err : error_set(op->err, ERR_UNAUTHENTICATED, "refresh token reuse");
 		}
@@ -364,7 +374,7 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 		struct store_op o = { .kind = SOP_REC_PUT, .rec = session_record(op, s), .expect_rev = s->rev };
 		struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-		err = store_apply(op->app->store, &u);
+		err = op_apply(op, &u);
 		if (err != ERR_CONFLICT)
 			return err;
 		err = OK;	/* the other tab was faster: look again */
