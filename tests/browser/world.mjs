@@ -158,6 +158,7 @@ export const worker = (ms, result = () => ({ ok: true }), steps = 4) => async (t
 	for (let i = 1; i <= steps; i++) {
 		await sleep(between(ms * 0.6, ms * 1.4) * scale / steps);
 		await progress(i / steps * 0.99, `step ${i} of ${steps}`);
+		await log(`step ${i} of ${steps}`);
 	}
 	await log("finished", "debug");
 	return result(task);

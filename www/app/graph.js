@@ -67,8 +67,8 @@ export function graph(stages, { states = [], chosen = 0, pick = null, label = "S
 		const note = state ? [status, state.tasks > 1 && status === "running" ? `${state.task_counts?.completed ?? 0}/${state.tasks}` : "", t !== null ? f.duration(t) : ""].filter(Boolean).join(" · ") : (s.type ?? s.name) + (s.fan_out ? " · fans out" : "");
 
 		return h("g", { key: "s" + i, class: ["node", state && tone(status), status, chosen === i + 1 && "chosen", pick && "pickable", s.required === false && "optional"], transform: `translate(${at[i].x} ${at[i].y})`,
-			tabindex: pick ? "0" : null, role: pick ? "button" : "img", "aria-pressed": pick ? String(chosen === i + 1) : null, "aria-label": `stage ${i + 1}, ${s.name}: ${note}`, on: go },
-			h("title_", `${i + 1}. ${s.name}${s.required === false ? " (optional)" : ""}`),
+			tabindex: pick ? "0" : null, role: pick ? "button" : "img", "aria-pressed": pick ? String(chosen === i + 1) : null, "aria-label": pick ? null : `stage ${i + 1}, ${s.name}: ${note}`, on: go },
+			pick ? null : h("title_", `${i + 1}. ${s.name}${s.required === false ? " (optional)" : ""}`),
 			h("rect", { class: "box", width: W, height: H, rx: 8 }),
 			h("text", { class: "number", x: 12, y: 25 }, `${i + 1}`),
 			h("text", { class: "name", x: 26, y: 25 }, cut(f.words(s.name || "unnamed"), 18)),

@@ -95,10 +95,10 @@ const narrowScreen = matchMedia("(max-width: 820px)");
 
 // columns: [{ name, label, cell(row), class, width }]; link(row) is where a row leads.
 export class Grid {
-	constructor({ columns, link, label, key, need, narrow, selected, nothing }) {
-		Object.assign(this, { columns, link, label, key, need, narrow, selected, nothing, rows: [], done: false, focus: -1 });
+	constructor({ columns, link, label, key, need, narrow, nothing, moved }) {
+		Object.assign(this, { columns, link, label, key, need, narrow, nothing, moved, top_: true, rows: [], done: false, focus: -1 });
 		this.body = h("div.rows", { role: "rowgroup" });
-		this.scroller = h("div.scroller", { tabindex: "0", role: "table", "aria-label": label, on: { scroll: () => this.draw(), keydown: e => this.key_(e) } },
+		this.scroller = h("div.scroller", { tabindex: "0", role: "table", "aria-label": label, on: { scroll: () => this.scrolled(), keydown: e => this.key_(e) } },
 			h("div.head", { role: "rowgroup" }, h("div.row", { role: "row" }, columns.map(c => h("span", { role: "columnheader", class: c.class ?? "" }, c.head ?? c.label)))),
 			this.body);
 		this.el = h("div.grid", { opaque: true }, this.scroller);
@@ -131,11 +131,20 @@ export class Grid {
 			h("div.pad", { style: { height: from * this.tall + "px" } }),
 			this.rows.slice(from, to).map((row, i) => h("div.row", { key: row[this.key], role: "row", "aria-rowindex": from + i + 2,
 				class: from + i === this.focus ? "at" : "", on: { click: e => this.open(e, row) } },
-			narrow ? this.narrow(row) : this.columns.map(c => h("span", { role: "cell", class: c.class ?? "" }, c.cell(row))))),
+			narrow ? h("span.cell", { role: "cell" }, this.narrow(row)) : this.columns.map(c => h("span", { role: "cell", class: c.class ?? "" }, c.cell(row))))),
 			h("div.pad", { style: { height: (this.rows.length - to) * this.tall + "px" } }),
 			this.rows.length ? h("div.tail", this.done ? "That is all." : "Looking further …") : this.done ? this.nothing?.() : null);
 		if (!this.done && to > this.rows.length - 30 && this.rows.length)
 			this.need();
+	}
+
+	// moved() is told when the top is left or reached.
+	scrolled() {
+		this.draw();
+		if (this.atTop !== this.top_) {
+			this.top_ = this.atTop;
+			this.moved?.();
+		}
 	}
 
 	open(event, row) {

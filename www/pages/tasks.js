@@ -38,7 +38,7 @@ export default function tasks(view) {
 	const pages = new Pages({ path: "/tasks", key: "task_id", signal: view.signal });
 	let query = view.query, open = false, asked = null;
 	const grid = new Grid({ columns, narrow, key: "task_id", label: "Tasks", link: t => "#/tasks/" + t.task_id,
-		need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)), nothing });
+		need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)), nothing, moved: () => view.draw() });
 
 	view.onEnd(() => grid.end());
 	pages.reset(ask());
