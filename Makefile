@@ -2,6 +2,7 @@
 # One Makefile for everything. `./mcp` installs what this needs and then calls it.
 #   make                 programs into build/
 #   make test            every suite (tests/run)
+#   make screenshots     pictures of the dashboard, into screenshots/
 #   make bench           the benchmark (bench-ws: of the relay)
 #   make SAN=address,undefined …   the same with sanitizers, into build-san/
 #   make COV=1 …         the same with coverage counters, into build-cov/
@@ -65,7 +66,7 @@ TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/co
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
 	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
 
-.PHONY: all programs tests test bench bench-ws docs check-docs install clean
+.PHONY: all programs tests test bench screenshots bench-ws docs check-docs install clean
 .DELETE_ON_ERROR:
 all: programs
 programs: $(PROGRAMS)
@@ -132,6 +133,10 @@ tests/node_modules: tests/package.json tests/package-lock.json
 bench-ws: all tests
 	-@$(MAKE) -s tests/node_modules
 	tests/bench/ws
+
+# Pictures of every page, wide and narrow, light and dark, into screenshots/.
+screenshots: all tests/node_modules
+	B=$(abspath $(B)) node tests/browser/shots.mjs screenshots
 
 # Documents that are made from the code's tables; CI fails when they are stale.
 docs: $(B)/mcp-api
