@@ -45,7 +45,7 @@ export default function agents(view) {
 
 		return h("tr", { key: a.agent_id },
 			h("td", h("a.strong", { href: "#/agents/" + a.agent_id }, a.name), h("small.mute", a.type)),
-			h("td", state(a)),
+			h("td", state(a), h("small.narrow.mute", time(a.last_heartbeat))),
 			h("td.load-cell", load(a)),
 			h("td.tags", more(a, 3)),
 			h("td.num", { class: rate && rate.success_rate < 0.8 ? "warn-text" : "" }, rate ? f.percent(rate.success_rate) : "–"),

@@ -11,19 +11,21 @@ import { TABS } from "./events.js";
 
 const KINDS = ["authentication", "authorization", "data_access", "rate_limit", "sanitize", "config", "key", "export", "deletion"];
 
+const who = r => r.actor_kind ? f.words(r.actor_kind) : r.actor ? "account" : "nobody";
+
 export default function audit(view) {
 	let query = view.query, asked = 0, check = null;
 	const pages = new Pages({ path: "/audit-logs", key: "audit_id", signal: view.signal });
 	const columns = [
 		{ label: "Outcome", class: "c-status", cell: r => badge(r.outcome) },
 		{ label: "Action", class: "c-type", cell: r => h("button.link", { type: "button", on: { click: () => look(r) } }, r.action) },
-		{ label: "Kind", class: "c-prio", cell: r => h("span.mute", f.words(r.kind)) },
-		{ label: "Who", class: "c-who", cell: r => [h("span", r.actor_kind ? f.words(r.actor_kind) : "nobody"), " ", id(r.actor)] },
+		{ label: "Kind", class: "c-kind", cell: r => h("span.mute", f.words(r.kind)) },
+		{ label: "Who", class: "c-who", cell: r => [h("span", who(r)), " ", id(r.actor)] },
 		{ label: "What", class: "c-wide", cell: r => [r.resource_type ? h("span", f.words(r.resource_type), " ") : null, id(r.resource_id, where(r)), r.reason ? h("span.mute.cut", r.reason) : null] },
 		{ label: "From", class: "c-ip mute", cell: r => r.ip ?? "" },
 		{ label: "When", class: "c-time num", cell: r => time(r.time) },
 	];
-	const narrow = r => [h("span.line", badge(r.outcome), h("button.link", { type: "button", on: { click: () => look(r) } }, r.action), h("span.right", time(r.time))), h("span.line.mute", r.actor_kind ?? "nobody", " ", f.short(r.actor), h("span.right", r.ip ?? ""))];
+	const narrow = r => [h("span.line", badge(r.outcome), h("button.link", { type: "button", on: { click: () => look(r) } }, r.action), h("span.right", time(r.time))), h("span.line.mute", who(r), " ", f.short(r.actor), h("span.right", r.ip ?? ""))];
 	const grid = new Grid({ columns, narrow, key: "audit_id", label: "Audit log", link: () => location.hash, need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)), nothing: () => empty("No record matches.", "") });
 
 	view.onEnd(() => grid.end());

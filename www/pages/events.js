@@ -36,7 +36,7 @@ function what(e) {
 }
 
 export default function events(view) {
-	let query = view.query, held = null, list = [], seen = new Set(), past = null, waiting = 0;
+	let query = view.query, held = null, list = [], seen = new Set(), waiting = 0, due = 0;
 	const reads = api.may("system:config");
 	const add = (e, front) => {
 		if (!e.id || seen.has(e.id))
@@ -62,11 +62,9 @@ export default function events(view) {
 			for (const e of [...fresh].reverse())
 				add(e, true);
 			list.sort((a, b) => a.timestamp === b.timestamp ? (a.id < b.id ? 1 : -1) : a.timestamp < b.timestamp ? 1 : -1);
-			past = true;
 		} catch (error) {
 			if (error.status !== 404)
 				throw error;
-			past = false;
 		}
 	}
 
@@ -78,10 +76,11 @@ export default function events(view) {
 		name: "events-page", title: () => "Events", load, wants: () => false,
 		requery(q) { query = q; view.draw(); },
 		event(e) {
-			if (e.data && add(e, true)) {
-				waiting += held ? 1 : 0;
-				view.draw();
-			}
+			if (!e.data || !add(e, true))
+				return;
+			waiting += held ? 1 : 0;
+			// Thousands may come in a second; four pictures of them are enough.
+			due ||= setTimeout(() => { due = 0; view.draw(); }, 250);
 		},
 		actions: () => [held ? button(`Go on${waiting ? `, ${waiting} new` : ""}`, { icon: "play", kind: "primary", click: () => { held = null; waiting = 0; view.draw(); } })
 			: button("Hold still", { icon: "pause", click: () => { held = [...list]; waiting = 0; view.draw(); } })],

@@ -62,7 +62,7 @@ export default function run(view) {
 			h("div.split", facts([["Tasks", `${f.count(s.task_counts.completed)} of ${f.count(s.tasks)}`], ["Failed", f.count(s.task_counts.failed)], ["Started", time(s.started_at)], ["Took", f.duration(took(s))]])),
 			own.length ? h("div.table.short", { tabindex: "0", role: "region", "aria-label": "Tasks of the stage" }, h("table", h("thead", h("tr", h("th", "Status"), h("th", "Task"), h("th", "Agent"), h("th", "Progress"), h("th.num", "Tries"), h("th.num", "Took"))),
 				h("tbody", own.slice(0, 100).map(t => h("tr", { key: t.task_id }, h("td", badge(t.status)), h("td", h("a.id", { href: "#/tasks/" + t.task_id }, f.short(t.task_id))), h("td", t.assigned_agent_id ? h("a", { href: "#/agents/" + t.assigned_agent_id }, names.get(t.assigned_agent_id) ?? f.short(t.assigned_agent_id)) : h("span.mute", "–")),
-					h("td.bar-cell", t.error && t.status !== "completed" ? h("span.cut.mute", { title: t.error.message }, t.error.message) : bar(t.status === "completed" ? 1 : t.progress, { label: "progress" })), h("td.num", t.attempt), h("td.num", tookTask(t)))))))
+					h("td.bar-cell", t.error && t.status !== "completed" ? h("span.cut.mute", { title: t.error.message }, t.error.message) : bar(t.status === "completed" ? 1 : t.progress, { label: "progress", tone: t.status === "completed" ? "good" : "accent" })), h("td.num", t.attempt), h("td.num", tookTask(t)))))))
 				: h("p.mute", s.status === "pending" ? "It begins when the stages it waits for are done." : "No tasks to show."),
 			s.status === "completed" ? shownOutput === s.stage ? hold(output.el) : h("div.actions", button("Show its output", { click: () => showOutput(s.stage) })) : null);
 	}

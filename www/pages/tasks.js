@@ -87,7 +87,7 @@ export default function tasks(view) {
 			const d = event.data;
 
 			if (event.type?.startsWith("task.") && pages.touch(d.task_id, { status: d.status, progress: d.progress, attempt: d.attempt, assigned_agent_id: d.agent_id ?? null }))
-				grid.draw();
+				view.draw();
 		},
 		async load() {
 			const [from, to] = grid.range();
