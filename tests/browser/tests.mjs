@@ -337,6 +337,40 @@ test("without the relay the page asks each second; when the relay is back it is 
 	tab.forgive(/WebSocket|503|502|ws/);
 });
 
+test("a relay that hangs without a word is noticed within seconds", async () => {
+	const pid = panel.pid("relay");
+
+	await tab.go("/tasks");
+	await tab.see(".pill", "live");
+	process.kill(pid, "SIGSTOP");
+	try {
+		await tab.see(".pill", "polling", { timeout: 8000 });
+		const t = await panel.post("/tasks", { type: "meanwhile", requirements: { capabilities: ["nobody"] }, parameters: {} });
+
+		await tab.see(".grid .row", t.task_id.slice(-8), { timeout: 1500 });
+	} finally {
+		process.kill(pid, "SIGCONT");
+	}
+	await tab.see(".pill", "live");
+	tab.forgive(/WebSocket|ws/);
+});
+
+test("on a narrow screen every page is in reach of a thumb", async () => {
+	const own = await (await Tab.open(browser, panel, { viewport: NARROW })).login();
+
+	for (const [name, title] of [["Agents", "Agents"], ["Tasks", "Tasks"], ["Pipelines", "Pipelines"], ["Overview", "Overview"]]) {
+		await own.page.locator(".dock").getByRole("link", { name }).click();
+		await own.see("h1", title);
+	}
+	for (const name of ["Dead letters", "Events", "API"]) {
+		await own.page.locator(".dock").getByRole("button", { name: "More" }).click();
+		await own.page.locator("dialog").getByRole("link", { name }).click();
+		await own.see("h1", name);
+	}
+	assert.deepEqual(own.take(), []);
+	await own.close();
+});
+
 test("when nothing answers the header says so, and it heals by itself", async () => {
 	await tab.go("/overview");
 	await panel.mcp("down", "api");

@@ -55,6 +55,8 @@ export class Panel {
 		rmSync(this.home, { recursive: true, force: true });
 	}
 
+	pid(part) { return Number(readFileSync(join(this.home, `run/${part}.pid`), "utf8").split(" ")[0]); }
+
 	async call(method, path, body, token = this.token) {
 		const headers = {};
 		if (body !== undefined)

@@ -4,9 +4,9 @@
 // from one to the other by itself, and takes up the events where it lost them (the id of the last one).
 import * as api from "./api.js";
 
-const PING_MS = 4000, DEAF_MS = 9000, BACKOFF = [300, 700, 1500, 3000, 5000];
+const PING_MS = 2000, DEAF_MS = 3000, BACKOFF = [300, 700, 1500, 3000, 5000];
 
-const state = { mode: "connecting", socket: null, last: null, tries: 0, heard: 0, answered: true, timer: 0, pinger: 0, on: false };
+const state = { mode: "connecting", socket: null, last: null, tries: 0, asked: 0, began: 0, answered: true, timer: 0, pinger: 0, on: false };
 const listeners = new Set();
 const modes = new Set();
 
@@ -17,7 +17,7 @@ export const onMode = fn => (modes.add(fn), () => modes.delete(fn));
 
 function settle() {
 	const open = state.socket?.ready;
-	const next = !state.on ? "off" : !state.answered ? "offline" : open ? "live" : "polling";
+	const next = !state.on ? "off" : !state.answered ? "offline" : open ? "live" : state.tries ? "polling" : "connecting";
 
 	if (next === state.mode)
 		return;
@@ -31,7 +31,7 @@ function emit(event) {
 }
 
 function heard(socket, message) {
-	state.heard = Date.now();
+	state.asked = 0;
 	if (message.type === "auth.ok") {
 		socket.send(JSON.stringify({ type: "subscribe", id: "all", channel: "all", ...(state.last ? { after: state.last } : {}) }));
 	} else if (message.type === "subscribed") {
@@ -63,7 +63,8 @@ function connect() {
 	const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/ws");
 
 	state.socket = socket;
-	state.heard = Date.now();
+	state.began = Date.now();
+	state.asked = 0;
 	// The token goes in the first message: not in the address, which servers may write down.
 	socket.onopen = () => socket.send(JSON.stringify({ type: "auth", token: api.token() }));
 	socket.onmessage = ({ data }) => {
@@ -80,6 +81,7 @@ function connect() {
 		if (state.socket !== socket)
 			return;
 		state.socket = null;
+		state.tries ||= 1;
 		settle();
 		if (code === 4408 || code === 4401)
 			await api.renew();
@@ -98,14 +100,18 @@ function later() {
 function ping() {
 	const socket = state.socket;
 
-	if (!socket || socket.readyState !== WebSocket.OPEN)
+	if (!socket || socket.readyState > WebSocket.OPEN)
 		return;
-	if (Date.now() - state.heard > DEAF_MS) {
+	if (socket.readyState === WebSocket.CONNECTING && Date.now() - state.began > DEAF_MS * 2 ||
+	    state.asked && Date.now() - state.asked > DEAF_MS) {
 		socket.onclose({ code: 1006 });
 		socket.onclose = null;
 		socket.close();
 		return;
 	}
+	if (socket.readyState !== WebSocket.OPEN)
+		return;
+	state.asked ||= Date.now();
 	socket.send('{"type":"ping"}');
 }
 

@@ -49,7 +49,7 @@ export default function agent(view) {
 				h("div.stack", card("Health", badge(health.overall_health), facts([["Score", `${Math.round(health.performance_score)} of 100`], ["Available in 24 h", `${(+health.availability).toFixed(1)} %`], ["Load", loadBar(a)], ["Last heartbeat", time(a.last_heartbeat)], ["Last look", time(health.last_health_check)]])),
 					card("Facts", null, facts([["Id", h("span.nowrap", h("code.cut", a.agent_id), copyable(a.agent_id))], ["Type", a.type], ["Role", a.role], ["Cleared for", a.clearance_level], ["Version", a.version],
 						["Slots", a.slots || "no limit"], ["Capabilities", a.capabilities.map(c => h("span.tag", c))], ["Reached by", a.endpoints?.task ? h("code", a.endpoints.task) : "it asks for tasks itself"],
-						["Resources", Object.entries(a.resources ?? {}).map(([k, v]) => h("span.tag", `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`))], ["Registered", time(a.registered_at)]])))),
+						Object.keys(a.resources ?? {}).length ? ["Resources", Object.entries(a.resources ?? {}).map(([k, v]) => h("span.tag", `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`))] : null, ["Registered", time(a.registered_at)]])))),
 		],
 	};
 }

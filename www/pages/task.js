@@ -103,7 +103,7 @@ export default function task(view) {
 		const m = metrics;
 
 		return [
-			t.status === "running" || t.message ? h("div.progress", bar(t.progress, { label: "progress of the task" }), h("span.num", f.percent(t.progress)), t.message ? h("span.mute.cut", t.message) : null) : null,
+			t.status === "running" || t.message ? h("div.progress", bar(t.progress, { label: "progress of the task", tone: { completed: "good", failed: "bad" }[t.status] ?? "accent" }), h("span.num", f.percent(t.progress)), t.message ? h("span.mute.cut", t.message) : null) : null,
 			t.error && t.status !== "completed" ? h("section.card.wrongs", h("header", h("h2", t.status === "failed" ? "Why it failed" : "The last error"), badge(t.error.retryable ? "retrying" : "failed", t.error.retryable ? "can be tried again" : "not tried again by itself")),
 				h("p", h("code", [t.error.type, t.error.code].filter(Boolean).join(" · ")), " ", t.error.message ?? ""),
 				t.error.details ? hold(details.show(t.error.details).el) : null) : null,
@@ -116,13 +116,13 @@ export default function task(view) {
 				h("div.stack", card("Facts", null, facts([
 					["Id", h("span.nowrap", h("code.cut", t.task_id), copyable(t.task_id))],
 					["Priority", change()], ["Data class", t.classification],
-					["Needs", (t.requirements?.capabilities ?? []).map(c => h("span.tag", c))],
+					["Needs", t.requirements?.capabilities?.length ? t.requirements.capabilities.map(c => h("span.tag", c)) : null],
 					["Agent", t.assigned_agent_id ? h("a", { href: "#/agents/" + t.assigned_agent_id }, agent?.agent_id === t.assigned_agent_id ? agent.name : f.short(t.assigned_agent_id)) : null],
-					["Run", t.execution_id ? h("a", { href: "#/runs/" + t.execution_id }, `stage ${t.stage}`) : null],
+					t.execution_id ? ["Run", h("a", { href: "#/runs/" + t.execution_id }, `stage ${t.stage}`)] : null,
 					["Created", time(t.created_at)], ["Started", time(t.started_at)], ["Ended", time(t.completed_at)], ["Took", took(t)],
 					["Tries", `${t.attempt} of at most ${t.max_retries + 1}`], ["Time limit", f.duration(t.timeout * 1000)],
-					["Lease until", t.lease_expires_at ? time(t.lease_expires_at) : null], ["Deadline", t.deadline ? time(t.deadline) : null],
-					["Concurrency key", t.concurrency_key], ["Waits for", t.dependencies?.length ? t.dependencies.map(d => [id(d, "#/tasks/" + d), " "]) : null]])),
+					t.lease_expires_at ? ["Lease until", time(t.lease_expires_at)] : null, t.run_at ? ["Not before", time(t.run_at)] : null, t.deadline ? ["Deadline", time(t.deadline)] : null,
+					t.concurrency_key ? ["Concurrency key", t.concurrency_key] : null, t.dependencies?.length ? ["Waits for", t.dependencies.map(d => [id(d, "#/tasks/" + d), " "])] : null])),
 				m ? card("Figures", null, facts([["Waited", f.duration(m.queue_time * 1000)], ["Worked", f.duration(m.execution_time * 1000)],
 					["Share of the time limit", f.percent(m.agent_utilization, 1)], ["Efficiency", f.percent(m.efficiency_score)]])) : null)),
 		];
