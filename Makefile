@@ -2,7 +2,8 @@
 # One Makefile for everything. `./mcp` installs what this needs and then calls it.
 #   make                 programs into build/
 #   make test            every suite (tests/run)
-#   make bench           the benchmark
+#   make screenshots     pictures of the dashboard, into screenshots/
+#   make bench           the benchmark (bench-ws: of the relay)
 #   make SAN=address,undefined …   the same with sanitizers, into build-san/
 #   make COV=1 …         the same with coverage counters, into build-cov/
 #   make install DESTDIR=…  PREFIX=/usr/local
@@ -22,7 +23,9 @@ GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0 libpcre2-8
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
-LIBS_CLI := $(shell pkg-config --libs json-c libcurl 2>/dev/null) -lm -lpthread
+# The relay touches neither store nor bcrypt: only what it names is linked, so that it stays small.
+LIBS_RELAY := -Wl,--as-needed $(shell pkg-config --libs libwebsockets libuv hiredis libcrypto 2>/dev/null) $(LIBS_ALL)
+LIBS_CLI := $(shell pkg-config --libs json-c libcurl libcrypto 2>/dev/null) -lm -lpthread
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef
 HARDEN  := -fstack-protector-strong -fPIE
@@ -50,6 +53,7 @@ objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
 SCHED_SRC := $(wildcard scheduler/*.c)
+RELAY_SRC := $(wildcard ws-relay/*.c)
 CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
@@ -57,12 +61,12 @@ LOAD_SRC  := $(wildcard tests/bench/load/*.c)
 FUZZ_SRC  := $(wildcard tests/fuzz/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
-PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
+PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcp-relay $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
 	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
 
-.PHONY: all programs tests test bench docs check-docs install clean
+.PHONY: all programs tests test bench screenshots bench-ws docs check-docs install clean
 .DELETE_ON_ERROR:
 all: programs
 programs: $(PROGRAMS)
@@ -79,6 +83,9 @@ $(B)/mcp-api: $(call objs,$(API_SRC)) $(B)/libmcp.a
 $(B)/mcp-scheduler: $(call objs,$(SCHED_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/mcp-relay: $(call objs,$(RELAY_SRC)) $(B)/libmcp.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_RELAY)
 $(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
@@ -120,6 +127,16 @@ test:
 	tests/run
 bench: all tests
 	tests/bench/run
+# Clients and the relay to compare with come from npm (tests/package-lock.json).
+tests/node_modules: tests/package.json tests/package-lock.json
+	npm ci --prefix tests --no-audit --no-fund --silent && touch $@
+bench-ws: all tests
+	-@$(MAKE) -s tests/node_modules
+	tests/bench/ws
+
+# Pictures of every page, wide and narrow, light and dark, into screenshots/.
+screenshots: all tests/node_modules
+	B=$(abspath $(B)) node tests/browser/shots.mjs screenshots
 
 # Documents that are made from the code's tables; CI fails when they are stale.
 docs: $(B)/mcp-api
@@ -136,7 +153,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/mcp/conf $(DESTDIR)$(PREFIX)/share/man/man1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/mcp
-	install -m 755 $(B)/mcp-api $(B)/mcp-scheduler $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcp-relay $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(B)/mcpctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 conf/*.conf conf/mcp.conf.example $(DESTDIR)$(PREFIX)/share/mcp/conf/
 	[ -e $(DESTDIR)/etc/mcp/mcp.conf ] || install -m 640 conf/mcp.conf.example $(DESTDIR)/etc/mcp/mcp.conf
@@ -152,7 +169,8 @@ install: all
 		conf/render conf/redis.conf SOCKET=/run/mcp-redis/redis.sock DIR=/var/lib/mcp/redis > $(DESTDIR)/etc/mcp/redis.conf
 	[ -e $(DESTDIR)/etc/mcp/lighttpd.conf ] || conf/render conf/lighttpd.conf HOST=127.0.0.1 PORT=8080 WEB_USER=www-data \
 		WWW=$(PREFIX)/share/mcp/www TMP=/tmp MAX_FDS=65536 MAX_CONNECTIONS=32768 ERRORS=$(PREFIX)/share/mcp/errors \
-		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock > $(DESTDIR)/etc/mcp/lighttpd.conf
+		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock JAVASCRIPT=/usr/share/javascript \
+		RELAY_HOST=127.0.0.1 RELAY_PORT=8081 > $(DESTDIR)/etc/mcp/lighttpd.conf
 
 clean:
 	rm -rf build build-san build-cov

@@ -112,9 +112,13 @@ FIELDS(token) = {
 	{ "access_token", "string", "" }, { "refresh_token", "string?", "null when it is in the cookie." },
 	{ "token_type", "enum:Bearer", "" }, { "expires_in", "integer", "Seconds." }, END
 };
+FIELDS(ticket) = {
+	{ "ticket", "string", "For ?ticket= of a socket's address, or its auth message." },
+	{ "expires_in", "integer", "Seconds." }, END
+};
 FIELDS(me) = {
 	{ "id", "string", "" }, { "kind", "string", "" }, { "name", "string?", "" }, { "role", "string", "" },
-	{ "permissions", "string[]", "" }, { "expires_at", "time?", "" }, END
+	{ "permissions", "string[]", "" }, { "clearance_level", "string", "" }, { "expires_at", "time?", "" }, END
 };
 FIELDS(user) = {
 	{ "user_id", "uuid", "" }, { "username", "string", "" }, { "email", "string?", "" }, { "role", "string", "" },
@@ -139,7 +143,40 @@ FIELDS(service) = {
 FIELDS(system_metrics) = {
 	{ "overall_health", "string", "" }, { "active_agents", "integer", "" }, { "queued_tasks", "integer", "" },
 	{ "running_tasks", "integer", "" }, { "average_response_time_ms", "number", "" },
-	{ "error_rate", "number", "0 to 1, since the start." }, END
+	{ "error_rate", "number", "0 to 1, since the start." },
+	{ "queue", "object[]", "priority, depth and oldest_s of what can be claimed now." },
+	{ "waiting_tasks", "integer", "Pending for a reason: run_at, backoff, dependencies, a concurrency key." },
+	{ "series", "object[]", "With ?series=: at (the minute's begin), created, completed, failed, cancelled, requests, errors, "
+	  "and request_, assignment_ and task_ p50_ms and p95_ms, null when there was nothing to measure." }, END
+};
+FIELDS(event) = {
+	{ "id", "string", "Position in the stream." }, { "type", "string", "task.created, agent.registered …" },
+	{ "timestamp", "time", "" }, { "data", "object", "" }, END
+};
+FIELDS(alert) = {
+	{ "alert_id", "uuid", "" }, { "kind", "string", "The rule." },
+	{ "subject", "string?", "What it is about: an agent's id, a service; null: the panel as a whole." },
+	{ "status", "enum:active|resolved", "" }, { "severity", "enum:warning|critical", "" }, { "message", "string", "" },
+	{ "value", "number", "As last seen." }, { "threshold", "number", "" }, { "unit", "string?", "" }, { "since", "time", "" },
+	{ "last_seen", "time", "" }, { "resolved_at", "time?", "" }, { "runbook", "string", "What to do, in the documentation." }, END
+};
+FIELDS(audit_record) = {
+	{ "audit_id", "uuid", "" }, { "chain_id", "uuid", "One chain a writing process." }, { "seq", "integer", "From 1, without gaps." },
+	{ "time", "time", "" }, { "kind", "string", "" }, { "action", "string", "" }, { "outcome", "enum:success|failure|denied", "" },
+	{ "actor", "string?", "Id; unknown: nobody of that name." }, { "actor_kind", "enum:user|agent|api_key|system?", "" },
+	{ "role", "string?", "" }, { "resource_type", "string?", "" }, { "resource_id", "string?", "" }, { "classification", "string?", "" },
+	{ "permission", "string?", "" }, { "reason", "string?", "" }, { "ip", "string?", "" }, { "user_agent", "string?", "" },
+	{ "request_id", "string?", "" }, { "prev_hash", "string", "Of the record before in its chain." },
+	{ "hash", "string", "SHA-256 of the record's text without this member." }, END
+};
+FIELDS(audit_problem) = {
+	{ "chain_id", "string", "" }, { "seq", "integer", "" }, { "audit_id", "string", "" },
+	{ "problem", "enum:changed|index_differs|records_missing|out_of_order|chain_broken|beginning_missing|unreadable", "" }, END
+};
+FIELDS(audit_check) = {
+	{ "verified", "boolean", "" }, { "records", "integer", "Looked at." }, { "chains", "integer", "" },
+	{ "problem_count", "integer", "" }, { "problems", "AuditProblem[]", "The first 50." },
+	{ "next_cursor", "string?", "There are more records than limit." }, END
 };
 
 const struct answer_type answer_types[] = {
@@ -153,7 +190,10 @@ const struct answer_type answer_types[] = {
 	{ "AgentMetrics", agent_metrics, "" }, { "Pipeline", pipeline, "A definition." }, { "Progress", progress, "" },
 	{ "Execution", execution, "A run." }, { "AgentExecuted", agent_executed, "" },
 	{ "Output", output, "items, or output when a single result holds no items." }, { "Token", token, "" }, { "Me", me, "" },
+	{ "Ticket", ticket, "" },
 	{ "User", user, "" }, { "ApiKey", api_key, "" }, { "ApiKeyCreated", api_key_created, "" }, { "Deleted", deleted, "" },
 	{ "Health", health, "" }, { "Ready", ready, "" }, { "Live", live, "" }, { "Service", service, "" },
-	{ "SystemMetrics", system_metrics, "" }, { NULL, NULL, NULL },
+	{ "SystemMetrics", system_metrics, "" }, { "Event", event, "Something that happened." }, { "Alert", alert, "Something that is wrong." },
+	{ "AuditRecord", audit_record, "Who did what." }, { "AuditProblem", audit_problem, "" }, { "AuditCheck", audit_check, "" },
+	{ NULL, NULL, NULL },
 };

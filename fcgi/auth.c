@@ -10,6 +10,17 @@
 
 #define COOKIE "mcp_refresh"
 
+/* A cookie is set for and sent along by any page: only our own origin, or one that is allowed, may use it. */
+static enum err check_origin(struct req *r)
+{
+	const char *at = r->origin ? strstr(r->origin, "://") : NULL;
+
+	if (!r->origin || (at && r->host && strcasecmp(at + 3, r->host) == 0) ||
+	    origin_listed(r->op.app->cfg->cors_origins, r->origin))
+		return OK;
+	return error_public(r->op.err, ERR_FORBIDDEN, "This origin may not use the session cookie.");
+}
+
 /*
  * A browser (it sends Origin) keeps its refresh token in a cookie no script can read; the body then leaves it out.
  * Anyone else gets it in the body.
@@ -33,17 +44,6 @@ static enum err token_answer(struct req *r, struct resp *p, enum err err, const 
 	return OK;
 }
 
-/* A cookie is sent along by any page: only our own origin, or one that is allowed, may use it. */
-static enum err check_origin(struct req *r, const char *host)
-{
-	const char *at = r->origin ? strstr(r->origin, "://") : NULL;
-
-	if (!r->origin || (at && host && strcasecmp(at + 3, host) == 0) ||
-	    origin_listed(r->op.app->cfg->cors_origins, r->origin))
-		return OK;
-	return error_public(r->op.err, ERR_FORBIDDEN, "This origin may not use the session cookie.");
-}
-
 static const char *cookie_token(struct req *r)
 {
 	const char *p = r->cookie ? strstr(r->cookie, COOKIE "=") : NULL;
@@ -58,8 +58,10 @@ enum err h_auth_token(struct req *r, struct resp *p)
 {
 	struct token_pair t;
 	void *obj;
-	enum err err;
+	enum err err = check_origin(r);
 
+	if (err)
+		return err;
 	if (r->form)
 		return oauth_token(r, p);
 	err = schema_read(&token_schema, r->body, r->op.arena, &obj, r->op.err);
@@ -89,8 +91,10 @@ enum err h_auth_login(struct req *r, struct resp *p)
 {
 	const struct token_in *in = r->in;
 	struct token_pair t;
-	enum err err = session_user_login(&r->op, in->username, in->password, &t);
+	enum err err = check_origin(r);
 
+	if (!err)
+		err = session_user_login(&r->op, in->username, in->password, &t);
 	return token_answer(r, p, err, &t);
 }
 
@@ -99,7 +103,7 @@ enum err h_auth_refresh(struct req *r, struct resp *p)
 	const struct refresh_in *in = r->in;
 	const char *token = in->refresh_token ? in->refresh_token : cookie_token(r);
 	struct token_pair t;
-	enum err err = in->refresh_token ? OK : check_origin(r, r->host);
+	enum err err = check_origin(r);
 
 	if (err)
 		return err;
@@ -144,7 +148,22 @@ enum err h_auth_me(struct req *r, struct resp *p)
 	jw_kstr(&p->w, "role", role_name(r->caller.role));
 	jw_key(&p->w, "permissions");
 	perms_write(&p->w, r->caller.perms);
+	jw_kstr(&p->w, "clearance_level", class_names[r->caller.clearance]);
 	jw_ktime(&p->w, "expires_at", r->caller.token_exp * 1000);
+	jw_end_obj(&p->w);
+	return OK;
+}
+
+enum err h_auth_ticket(struct req *r, struct resp *p)
+{
+	const char *ticket;
+	enum err err = session_ticket(&r->op, r->authorization, &ticket);
+
+	if (err)
+		return err;
+	jw_obj(&p->w);
+	jw_kstr(&p->w, "ticket", ticket);
+	jw_kint(&p->w, "expires_in", SESSION_TICKET_S);
 	jw_end_obj(&p->w);
 	return OK;
 }

@@ -14,6 +14,7 @@
 #include "../lib/domain/idem.h"
 #include "../lib/domain/session.h"
 #include "../lib/net/netmatch.h"
+#include "audited.h"
 #include "handlers.h"
 #include "oauth.h"
 #include "routes.h"
@@ -85,6 +86,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	enum err err = OK;
 
 	*iat = 0;
+	r->credential = auth || key;
 	if (!auth && FCGX_GetParam("HTTP_AUTHORIZATION", f->envp))
 		return unauthenticated(r, "empty authorization");
 	if (auth && strncasecmp(auth, "ApiKey ", 7) == 0)
@@ -99,6 +101,8 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 		err = strlen(key) <= 256 ? session_by_key(&r->op, key, &r->caller) : unauthenticated(r, "key too long");
 	if (err == ERR_UNAUTHENTICATED)
 		metric_add(M_AUTH_FAILURES, "", 1);
+	if (!err && r->caller.kind != CALLER_NONE)
+		r->authorization = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
 	return err;
 }
 
@@ -324,6 +328,8 @@ static void put_headers(struct req *r, struct resp *p, int status, const char *t
 	buf_adds(out, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
 	if (!p->content_type || strncmp(type, "text/html", 9) != 0)
 		buf_adds(out, "Cache-Control: no-store\r\nContent-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n");
+	else
+		buf_addf(out, "Content-Security-Policy: %s\r\n", docs_policy());
 	if (r->gate.rate_key && r->gate.limit) {
 		buf_addf(out, "RateLimit-Limit: %lld\r\nRateLimit-Remaining: %lld\r\nRateLimit-Reset: %d\r\n",
 			 (long long)r->gate.limit, (long long)(r->gate.limited ? 0 : r->gate.remaining), r->gate.reset_s);
@@ -512,6 +518,7 @@ static enum err process(struct req *r, struct resp *p, FCGX_Request *f)
 	if (err || (err = pass_gate(r, iat)) || (err = authorise(r, f)) || (err = check_args(r)) ||
 	    (err = parse_query(r)) || (err = parse_body(r, f)) || (err = idempotency(r, p, f, &replayed)) || replayed)
 		return err;
+	audited_begin(r);
 	err = r->route->handle(r, p);
 	if (err == ERR_IDEM_BUSY) {
 		/* The other request with this key has committed: its answer is this one's. */
@@ -548,6 +555,12 @@ static void record(const struct req *r, int status, enum err err, int64_t starte
 	snprintf(labels, sizeof(labels), "method=\"%s\",endpoint=\"%s\",status=\"%d\"", r->route ? r->route->method : "other",
 		 endpoint, status);
 	metric_observe(M_REQUEST_DURATION, labels, took);
+	/* A call that waits on purpose says nothing about how fast the panel is. */
+	if (!r->query || !strstr(r->query, "wait=")) {
+		minute_observe(MINUTE_REQUEST, took);
+		minute_add(MINUTE_REQUESTS, 1);
+		minute_add(MINUTE_ERRORS, status >= 500);
+	}
 	if (err) {
 		snprintf(labels, sizeof(labels), "error_type=\"%s\",endpoint=\"%s\"", err_type(err), endpoint);
 		metric_add(M_ERRORS, labels, 1);
@@ -602,6 +615,8 @@ bool dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 	r.form = r.route && is_form(r.route, param(f, "CONTENT_TYPE"));
 	if (!err)
 		err = process(&r, &p, f);
+	if (err || r.op.audit)
+		audited_end(&r, err);
 	int status;
 
 	if (err == ERR_METHOD && strcmp(r.method, "OPTIONS") == 0) {

@@ -4,11 +4,12 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "../lib/base/secret.h"
 #include "oauth.h"
 #include "routes.h"
 #include "worker.h"
 
-static struct buf openapi, page;
+static struct buf openapi, page, policy;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void add_html(struct buf *b, const char *text)
@@ -121,7 +122,7 @@ static const char style[] =
 
 static void build_page(void)
 {
-	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "system" };
+	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "records", "system" };
 	struct buf *b = &page;
 
 	buf_adds(b, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
@@ -142,12 +143,33 @@ static void build_page(void)
 	buf_adds(b, "</main></body></html>\n");
 }
 
+/* The page's own style is the one thing it may use: named by its digest. */
+static void build_policy(void)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *text = style + sizeof("<style>") - 1;
+	uint8_t d[MAC_LEN + 1] = { 0 };
+
+	sha256(text, strlen(text) - (sizeof("</style>") - 1), d);
+	buf_init(&policy);
+	buf_adds(&policy, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-");
+	for (int i = 0; i < MAC_LEN; i += 3) {
+		uint32_t v = (uint32_t)d[i] << 16 | (uint32_t)d[i + 1] << 8 | (i + 2 < MAC_LEN ? d[i + 2] : 0);
+
+		for (int k = 18; k >= 0; k -= 6)
+			buf_addc(&policy, digits[v >> k & 63]);
+	}
+	policy.p[policy.n - 1] = '=';	/* 32 bytes: the last digit stands for none */
+	buf_adds(&policy, "'");
+}
+
 static void build(void)
 {
 	buf_init(&openapi);
 	openapi_write(&openapi);
 	buf_init(&page);
 	build_page();
+	build_policy();
 }
 
 const char *openapi_text(void)
@@ -160,6 +182,12 @@ const char *docs_page(void)
 {
 	pthread_once(&once, build);
 	return page.p;
+}
+
+const char *docs_policy(void)
+{
+	pthread_once(&once, build);
+	return policy.p;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------ */
@@ -241,7 +269,7 @@ static void md_errors(struct buf *b)
 
 enum err docs_write(const char *folder, struct error *e)
 {
-	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "system" };
+	static const char *const tags[] = { "agents", "tasks", "pipelines", "auth", "users", "records", "system" };
 	char path[4200];
 	struct buf b;
 	enum err err = OK;

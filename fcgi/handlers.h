@@ -18,11 +18,12 @@ handler h_agent_register, h_agents_list, h_agents_discover, h_agent_get,
 	h_stage_execute, h_pipeline_progress, h_agent_execute, h_agent_progress,
 	h_executions_list, h_execution_get, h_execution_output, h_execution_pause,
 	h_execution_resume, h_execution_cancel, h_execution_retry, h_auth_token,
-	h_auth_login, h_auth_refresh, h_auth_logout, h_auth_me,
+	h_auth_login, h_auth_refresh, h_auth_logout, h_auth_me, h_auth_ticket,
 	h_user_create, h_users_list, h_user_get, h_user_update,
 	h_user_delete, h_key_create, h_keys_list, h_key_get,
 	h_key_delete, h_health, h_ready, h_live,
 	h_services, h_metrics, h_system_metrics, h_docs,
-	h_openapi;
+	h_openapi, h_events, h_alerts, h_alert_get,
+	h_audit_logs, h_audit_verify;
 
 #endif

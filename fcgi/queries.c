@@ -19,6 +19,13 @@ static const struct field wait_fields[] = {
 };
 SCHEMA(wait_query, struct wait_q, "WaitQuery", wait_fields, "");
 
+static const char *const series_names[] = { "1m", "1h", NULL };
+static const struct field series_fields[] = {
+	{ "series", F_ENUM, .offset = offsetof(struct series_q, series), .names = series_names,
+	  .help = "1h: the last hour minute by minute; 1m: its last two points." },
+};
+SCHEMA(series_query, struct series_q, "SeriesQuery", series_fields, "");
+
 static const struct field log_fields[] = { LIMIT_FIELD(struct page_q), CURSOR_FIELD(struct page_q, "l") };
 SCHEMA(log_query, struct page_q, "LogQuery", log_fields, "");
 
@@ -184,3 +191,54 @@ static const struct field dead_retry_fields[] = {
 const struct schema dead_retry_schema = { .name = "DeadLetterRetry", .size = sizeof(struct dead_retry_in),
 					  .fields = dead_retry_fields, .n = 3, .min_fields = 1,
 					  .help = "ids, or a filter." };
+
+/* --- records ---------------------------------------------------------------------------------------------------------- */
+
+#define STREAM_ID "[0-9]{1,19}-[0-9]{1,19}"
+
+static const struct field event_fields[] = {
+	{ "type", F_STRS, .offset = offsetof(struct event_q, type), .max = 32, .help = "Event types, or their part before the dot." },
+	{ "task_id", F_UUID, .offset = offsetof(struct event_q, task_id) },
+	{ "execution_id", F_UUID, .offset = offsetof(struct event_q, execution_id) },
+	{ "pipeline_id", F_UUID, .offset = offsetof(struct event_q, pipeline_id) },
+	{ "agent_id", F_UUID, .offset = offsetof(struct event_q, agent_id) },
+	{ "since", F_TIME, .offset = offsetof(struct event_q, since), .help = "At this time or later." },
+	{ "after", F_STR, .offset = offsetof(struct event_q, after), .min = 1, .max = 40, .pattern = "^" STREAM_ID "$",
+	  .help = "An event's id: what came after it, oldest first." },
+	LIMIT_FIELD(struct event_q),
+	{ "cursor", F_STR, .offset = offsetof(struct event_q, cursor), .min = 1, .max = 64, .pattern = "^e[fb]\\." STREAM_ID "$",
+	  .help = "next_cursor of the page before." },
+};
+SCHEMA(event_query, struct event_q, "EventQuery", event_fields, "");
+
+static const char *const alert_statuses[] = { "any", "active", "resolved", NULL };
+static const struct field alert_fields[] = {
+	{ "status", F_ENUM, .offset = offsetof(struct alert_q, status), .names = alert_statuses },
+	{ "kind", F_SLUG, .offset = offsetof(struct alert_q, kind) },
+	{ "subject", F_STR, .offset = offsetof(struct alert_q, subject), .min = 1, .max = 200 },
+	LIMIT_FIELD(struct alert_q), CURSOR_FIELD(struct alert_q, "al"),
+};
+SCHEMA(alert_query, struct alert_q, "AlertQuery", alert_fields, "");
+
+static const struct field audit_fields[] = {
+	{ "actor", F_STR, .offset = offsetof(struct audit_q, actor), .min = 1, .max = 64, .help = "Id of a user, agent or key." },
+	{ "kind", F_SLUG, .offset = offsetof(struct audit_q, kind), .help = "authentication, authorization, config, key, deletion …" },
+	{ "action", F_STR, .offset = offsetof(struct audit_q, action), .min = 1, .max = 128, .help = "user.update, task.cancel …" },
+	{ "outcome", F_SLUG, .offset = offsetof(struct audit_q, outcome), .help = "success, failure, denied" },
+	{ "resource_type", F_SLUG, .offset = offsetof(struct audit_q, resource_type) },
+	{ "resource_id", F_STR, .offset = offsetof(struct audit_q, resource_id), .min = 1, .max = 200 },
+	{ "request_id", F_STR, .offset = offsetof(struct audit_q, request_id), .min = 1, .max = 128 },
+	{ "chain_id", F_UUID, .offset = offsetof(struct audit_q, chain_id) },
+	{ "from", F_TIME, .offset = offsetof(struct audit_q, from), .help = "At this time or later." },
+	{ "to", F_TIME, .offset = offsetof(struct audit_q, to), .help = "Before this time." },
+	LIMIT_FIELD(struct audit_q), CURSOR_FIELD(struct audit_q, "au"),
+};
+SCHEMA(audit_query, struct audit_q, "AuditQuery", audit_fields, "");
+
+static const struct field verify_fields[] = {
+	{ "from", F_TIME, .offset = offsetof(struct verify_q, from), .help = "Records of this time or later; all when left out." },
+	{ "limit", F_INT, .offset = offsetof(struct verify_q, limit), .min = 1, .max = 1000000, .dflt = 100000,
+	  .help = "Records to check in one call." },
+	CURSOR_FIELD(struct verify_q, "av"),
+};
+SCHEMA(verify_query, struct verify_q, "AuditVerifyQuery", verify_fields, "");

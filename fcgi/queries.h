@@ -38,7 +38,35 @@ struct output_q {
 	int64_t stage, limit;
 	const char *cursor;
 };
-extern const struct schema wait_query, log_query, user_query, key_query, task_list_query, dead_letter_query, run_query, execution_list_query,
+enum series { SERIES_MINUTE, SERIES_HOUR };
+struct series_q {
+	uint64_t present;
+	int series;			/* SERIES_…, when present */
+};
+struct event_q {
+	uint64_t present;
+	struct strs type;
+	const char *task_id, *execution_id, *pipeline_id, *agent_id, *after, *cursor;
+	int64_t since, limit;
+};
+struct alert_q {
+	uint64_t present;
+	const char *kind, *subject, *cursor;
+	int status;
+	int64_t limit;
+};
+struct audit_q {
+	uint64_t present;
+	const char *actor, *kind, *action, *outcome, *resource_type, *resource_id, *request_id, *chain_id, *cursor;
+	int64_t from, to, limit;
+};
+struct verify_q {
+	uint64_t present;
+	const char *cursor;
+	int64_t from, limit;
+};
+extern const struct schema event_query, alert_query, audit_query, verify_query;
+extern const struct schema wait_query, series_query, log_query, user_query, key_query, task_list_query, dead_letter_query, run_query, execution_list_query,
 	output_query, pipeline_list_query;
 
 struct delegate_in {

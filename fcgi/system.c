@@ -11,11 +11,13 @@
 #include "../lib/domain/agent.h"
 #include "../lib/domain/execution.h"
 #include "handlers.h"
+#include "probe.h"
+#include "queries.h"
 #include "worker.h"
 
 struct state {
-	bool store, bus, resources;
-	int64_t store_us, bus_us;
+	bool store, bus, relay, resources;
+	int64_t store_us, bus_us, relay_us;
 	double disk_free, memory_free;	/* shares */
 };
 
@@ -30,6 +32,7 @@ static void look(struct req *r, struct state *s)
 	s->store = store_ping(r->op.app->store, &e) == OK;
 	s->store_us = mono_us() - t;
 	s->bus = bus_ping(r->op.app->bus, &s->bus_us) == OK;
+	s->relay = relay_answers(r->op.app->cfg, &s->relay_us);
 	s->disk_free = statvfs(*r->op.app->cfg->home ? r->op.app->cfg->home : "/", &fs) == 0 && fs.f_blocks
 			       ? (double)fs.f_bavail / (double)fs.f_blocks : 1;
 	s->memory_free = 1;
@@ -40,7 +43,7 @@ static void look(struct req *r, struct state *s)
 
 static const char *overall(const struct state *s)
 {
-	return !s->store ? "unhealthy" : !s->bus || !s->resources ? "degraded" : "healthy";
+	return !s->store ? "unhealthy" : !s->bus || !s->relay || !s->resources ? "degraded" : "healthy";
 }
 
 static void check(struct jw *w, const char *name, const char *status, int64_t us)
@@ -62,6 +65,7 @@ static void write_checks(struct req *r, const struct state *s, struct jw *w)
 	jw_obj(w);
 	check(w, "database", s->store ? "healthy" : "unhealthy", s->store_us);
 	check(w, "redis", s->bus ? "healthy" : "unhealthy", s->bus_us);
+	check(w, "relay", s->relay ? "healthy" : "unhealthy", s->relay_us);
 	/* None is configured yet that the panel itself depends on. */
 	check(w, "external_services", "healthy", -1);
 	jw_key(w, "system_resources");
@@ -142,9 +146,11 @@ static const char *scheduler_state(struct req *r)
 enum err h_services(struct req *r, struct resp *p)
 {
 	const struct config *cfg = r->op.app->cfg;
+	char relay[RELAY_ADDRESS];
 	struct state s = { 0 };
 
 	look(r, &s);
+	relay_address(cfg, relay);
 	jw_arr(&p->w);
 	/* Addresses only: a URI may hold a password. */
 	service(&p->w, "api", "fastcgi", "healthy", cfg->api_socket);
@@ -152,10 +158,11 @@ enum err h_services(struct req *r, struct resp *p)
 	service(&p->w, "scheduler", "daemon", scheduler_state(r), NULL);
 	service(&p->w, "store", store_name(r->op.app->store), s.store ? "healthy" : "unhealthy", NULL);
 	service(&p->w, "redis", "redis", s.bus ? "healthy" : "unhealthy", NULL);
+	service(&p->w, "relay", "websocket", s.relay ? "healthy" : "unhealthy", relay);
 	if (*cfg->flask_api_url)
 		service(&p->w, "flask", "http", "unknown", cfg->flask_api_url);
 	jw_end_arr(&p->w);
-	p->count = *cfg->flask_api_url ? 6 : 5;
+	p->count = *cfg->flask_api_url ? 7 : 6;
 	p->list = true;
 	return OK;
 }
@@ -266,8 +273,64 @@ enum err h_metrics(struct req *r, struct resp *p)
 	return OK;
 }
 
+static void write_queue(struct jw *w, const struct queue_depth *depth, int64_t now)
+{
+	int64_t held = 0;
+
+	jw_key(w, "queue");
+	jw_arr(w);
+	for (int i = 0; i < PRIO_COUNT; i++) {
+		jw_obj(w);
+		jw_kstr(w, "priority", priority_names[i]);
+		jw_kint(w, "depth", depth->ready[i]);
+		jw_kdouble(w, "oldest_s", depth->oldest[i] ? (double)(now - depth->oldest[i]) / 1000 : 0);
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
+	for (int i = 0; i < HOLD_COUNT; i++)
+		held += depth->held[i];
+	jw_kint(w, "waiting_tasks", held);
+}
+
+static void write_quantile(struct jw *w, const char *key, double ms)
+{
+	if (ms < 0)
+		jw_knull(w, key);
+	else
+		jw_kdouble(w, key, ms);
+}
+
+static void write_series(struct jw *w, int n)
+{
+	static const char *const counts[] = { [MINUTE_CREATED] = "created", [MINUTE_COMPLETED] = "completed",
+					      [MINUTE_FAILED] = "failed", [MINUTE_CANCELLED] = "cancelled",
+					      [MINUTE_REQUESTS] = "requests", [MINUTE_ERRORS] = "errors" };
+	static const char *const p50[] = { [MINUTE_REQUEST] = "request_p50_ms", [MINUTE_ASSIGNMENT] = "assignment_p50_ms",
+					   [MINUTE_TASK] = "task_p50_ms" };
+	static const char *const p95[] = { [MINUTE_REQUEST] = "request_p95_ms", [MINUTE_ASSIGNMENT] = "assignment_p95_ms",
+					   [MINUTE_TASK] = "task_p95_ms" };
+	struct minute_view minutes[MINUTES_SHOWN];
+
+	minutes_read(n, minutes);
+	jw_key(w, "series");
+	jw_arr(w);
+	for (int i = 0; i < n; i++) {
+		jw_obj(w);
+		jw_ktime(w, "at", minutes[i].at);
+		for (int c = 0; c < MINUTE_COUNTS; c++)
+			jw_kint(w, counts[c], (int64_t)minutes[i].count[c]);
+		for (int t = 0; t < MINUTE_TIMES; t++) {
+			write_quantile(w, p50[t], minutes[i].p50_ms[t]);
+			write_quantile(w, p95[t], minutes[i].p95_ms[t]);
+		}
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
+}
+
 enum err h_system_metrics(struct req *r, struct resp *p)
 {
+	const struct series_q *q = r->q;
 	struct queue_depth depth;
 	struct request_totals totals;
 	struct state s = { 0 };
@@ -291,6 +354,9 @@ enum err h_system_metrics(struct req *r, struct resp *p)
 	jw_kdouble(&p->w, "average_response_time_ms",
 		   totals.requests ? totals.seconds * 1000 / (double)totals.requests : 0);
 	jw_kdouble(&p->w, "error_rate", totals.requests ? (double)totals.errors / (double)totals.requests : 0);
+	write_queue(&p->w, &depth, r->op.now);
+	if (q->present)
+		write_series(&p->w, q->series == SERIES_HOUR ? MINUTES_SHOWN : 2);
 	jw_end_obj(&p->w);
 	return OK;
 }

@@ -58,6 +58,11 @@ void watch_quiet(struct sched *s)
 	s->watch->quiet_until_ms = now_ms() + 2 * s->cfg.heartbeat_interval * 1000;
 }
 
+bool watch_is_quiet(const struct sched *s)
+{
+	return now_ms() < s->watch->quiet_until_ms;
+}
+
 /* --- silence ------------------------------------------------------------------------------------------------ */
 
 static enum err lose(struct op *op, const char *id)

@@ -28,6 +28,7 @@ static const struct duty duty_table[DUTY_COUNT] = {
 			  .poke = sender_poke, .finish = sender_finish },
 	[DUTY_HEAL] = { .name = "heal", .run = heal_run, .wakes = WAKE_BUS, .gap_ms = 50 },
 	[DUTY_RETENTION] = { .name = "retention", .run = retention_run },
+	[DUTY_ALERTS] = { .name = "alerts", .run = alerts_run, .wakes = WAKE_BUS, .gap_ms = 500 },
 };
 
 static void wake(struct sched *s, unsigned why)
@@ -181,6 +182,7 @@ static enum err begin(struct sched *s, struct error *e)
 	s->fleet = fleet_new();
 	s->healer = healer_new();
 	s->keeper = keeper_new();
+	s->guard = guard_new();
 	s->leader = leader_new(&s->app, led, s);
 	enum err err = bus_open(&o, &s->app.bus, e);
 
@@ -213,6 +215,7 @@ static void end(struct sched *s)
 	fleet_free(s->fleet);
 	healer_free(s->healer);
 	keeper_free(s->keeper);
+	guard_free(s->guard);
 	bus_close(s->app.bus);
 	store_close(s->app.store);
 	config_release(&s->cfg);

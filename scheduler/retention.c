@@ -144,8 +144,20 @@ static enum err clean_outbox(struct sched *s, struct op *op, int *n)
 	return err;
 }
 
+/* The audit log is kept as long as phi is. */
+static enum err clean_audit(struct sched *s, struct op *op, int *n)
+{
+	return store_recs_purge(s->app.store, REC_AUDIT, cutoff(op, s->cfg.phi_retention_days), STEP, n, op->err);
+}
+
+/* Alerts that are over; those that still hold have no end. */
+static enum err clean_alerts(struct sched *s, struct op *op, int *n)
+{
+	return store_recs_purge(s->app.store, REC_ALERT, cutoff(op, s->cfg.retention_days), STEP, n, op->err);
+}
+
 static clean_step *const steps[] = { clean_tasks, clean_phi_tasks, clean_idempotency, clean_sessions, clean_revocations,
-				     clean_runs, clean_blobs, clean_outbox };
+				     clean_runs, clean_blobs, clean_outbox, clean_audit, clean_alerts };
 #define N_STEPS ((int)(sizeof(steps) / sizeof(*steps)))
 
 enum err retention_run(struct sched *s, struct op *op, unsigned why, int64_t *next)

@@ -9,6 +9,7 @@
  *   sender        the one way out: pushes, probes, webhooks, mail
  *   heal          the queue in Redis from the store; what a crash has left half done
  *   retention     what is too old goes
+ *   alerts        what is wrong is said, and that it no longer is
  *
  * Each calls the verbs of lib/domain; none of them decides a rule by itself.
  */
@@ -22,7 +23,8 @@
 #include "duty.h"
 #include "leader.h"
 
-enum { DUTY_TIMERS, DUTY_DEPENDENCIES, DUTY_AGENTS, DUTY_ASSIGN, DUTY_SENDER, DUTY_HEAL, DUTY_RETENTION, DUTY_COUNT };
+enum { DUTY_TIMERS, DUTY_DEPENDENCIES, DUTY_AGENTS, DUTY_ASSIGN, DUTY_SENDER, DUTY_HEAL, DUTY_RETENTION, DUTY_ALERTS,
+       DUTY_COUNT };
 
 /* Parts that their files alone know. */
 struct watch;		/* agents.c */
@@ -30,6 +32,7 @@ struct fleet;		/* assign.c */
 struct sender;		/* sender.c */
 struct healer;		/* heal.c */
 struct keeper;		/* retention.c */
+struct guard;		/* alerts.c */
 
 struct sched {
 	struct config cfg;
@@ -49,6 +52,7 @@ struct sched {
 	struct sender *sender;
 	struct healer *healer;
 	struct keeper *keeper;
+	struct guard *guard;
 };
 
 /* To be asked before every batch: may this process go on acting? */
@@ -57,16 +61,19 @@ static inline bool leads(const struct sched *s)
 	return !s->ending && leader_leads(s->leader);
 }
 
-duty_run timers_run, dependencies_run, agents_run, assign_run, sender_run, heal_run, retention_run;
+duty_run timers_run, dependencies_run, agents_run, assign_run, sender_run, heal_run, retention_run, alerts_run;
 
 struct watch *watch_new(void);
 void watch_free(struct watch *w);
 /* Nobody is declared dead for two intervals from now on: Redis may not know the heartbeats. */
 void watch_quiet(struct sched *s);
+bool watch_is_quiet(const struct sched *s);
 struct healer *healer_new(void);
 void healer_free(struct healer *h);
 struct keeper *keeper_new(void);
 void keeper_free(struct keeper *k);
+struct guard *guard_new(void);
+void guard_free(struct guard *g);
 
 /* --- the fleet: agents that tasks are pushed to (assign.c) ---------------------------------------------- */
 

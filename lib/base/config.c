@@ -258,6 +258,14 @@ static bool long_enough(const char *secret, size_t min, const char *name, struct
 }
 
 /* Rules that tie keys together. */
+static bool is_share(const char *text)
+{
+	char *end;
+	double v = strtod(text, &end);
+
+	return *text && !*end && v >= 0 && v <= 1;
+}
+
 static bool check(const struct config *c, struct buf *problems)
 {
 	bool good = long_enough(c->jwt_secret, 32, "JWT_SECRET", problems);
@@ -289,11 +297,12 @@ static bool check(const struct config *c, struct buf *problems)
 		buf_adds(problems, "LOG_LEVEL must be DEBUG, INFO, WARN, ERROR or CRITICAL\n");
 		good = false;
 	}
-	char *end;
-	double rate = strtod(c->alert_error_rate, &end);
-
-	if (*end || !(rate >= 0 && rate <= 1)) {
+	if (!is_share(c->alert_error_rate)) {
 		buf_adds(problems, "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
+		good = false;
+	}
+	if (!is_share(c->alert_efficiency)) {
+		buf_adds(problems, "ALERT_THRESHOLD_EFFICIENCY must be a number from 0 to 1\n");
 		good = false;
 	}
 	if (production && c->bcrypt_cost < 10) {

@@ -7,13 +7,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #define SLOTS 8192
 #define KEY_MAX 232
-#define MAGIC 0x6d637031u
+#define MAGIC 0x6d637032u
 
 /* One series of one metric; a histogram's buckets stand in it. */
-#define BUCKETS 16
-static const double bounds[BUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60,
+#define BUCKETS METRIC_BUCKETS
+#define bounds metric_bounds
+const double metric_bounds[BUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60,
 					300, 600 };
 
 enum slot_state { SLOT_FREE, SLOT_MAKING, SLOT_READY };
@@ -27,10 +30,20 @@ struct slot {
 	_Atomic uint64_t bucket[BUCKETS];
 };
 
+/* One minute. Its number says which one a place in the ring holds; MINUTE_MAKING while it is being emptied. */
+#define RING 64
+#define MINUTE_MAKING (-1)
+struct minute {
+	_Atomic int64_t number;
+	_Atomic uint64_t count[MINUTE_COUNTS];
+	_Atomic uint64_t bucket[MINUTE_TIMES][BUCKETS + 1];	/* the last: longer than all bounds */
+};
+
 struct table {
 	uint32_t magic;
 	_Atomic uint32_t series[METRIC_COUNT];
 	struct slot slots[SLOTS];
+	struct minute minutes[RING];
 };
 
 static const struct {
@@ -234,5 +247,106 @@ void metrics_requests(struct request_totals *out)
 		out->seconds += (double)atomic_load_explicit(&s->sum_us, memory_order_relaxed) / 1e6;
 		if (strstr(s->labels, "status=\"5"))
 			out->errors += count;
+	}
+}
+
+void metrics_each(enum metric m, metric_seen *seen, void *arg)
+{
+	for (int i = 0; table && i < SLOTS; i++) {
+		const struct slot *s = &table->slots[i];
+		uint64_t bucket[BUCKETS];
+
+		if (atomic_load_explicit(&s->state, memory_order_acquire) != SLOT_READY || s->metric != (uint32_t)m)
+			continue;
+		for (int k = 0; k < BUCKETS; k++)
+			bucket[k] = atomic_load_explicit(&s->bucket[k], memory_order_relaxed);
+		seen(arg, s->labels, atomic_load_explicit(&s->count, memory_order_relaxed), bucket);
+	}
+}
+
+/* --- the last hour ------------------------------------------------------------------------------ */
+
+/* This minute's place, emptied by whoever comes first. NULL: another is just emptying it, and one count is lost. */
+static struct minute *this_minute(void)
+{
+	if (!table)
+		return NULL;
+	int64_t number = now_ms() / 60000;
+	struct minute *m = &table->minutes[number % RING];
+	int64_t holds = atomic_load_explicit(&m->number, memory_order_acquire);
+
+	if (holds == number)
+		return m;
+	if (holds == MINUTE_MAKING || !atomic_compare_exchange_strong(&m->number, &holds, MINUTE_MAKING))
+		return holds == number ? m : NULL;
+	for (int c = 0; c < MINUTE_COUNTS; c++)
+		atomic_store_explicit(&m->count[c], 0, memory_order_relaxed);
+	for (int t = 0; t < MINUTE_TIMES; t++) {
+		for (int i = 0; i <= BUCKETS; i++)
+			atomic_store_explicit(&m->bucket[t][i], 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&m->number, number, memory_order_release);
+	return m;
+}
+
+void minute_add(enum minute_count c, uint64_t n)
+{
+	struct minute *m = this_minute();
+
+	if (m)
+		atomic_fetch_add_explicit(&m->count[c], n, memory_order_relaxed);
+}
+
+void minute_observe(enum minute_time t, int64_t duration_us)
+{
+	struct minute *m = this_minute();
+	int i = 0;
+
+	while (i < BUCKETS && (double)duration_us / 1e6 > bounds[i])
+		i++;
+	if (m)
+		atomic_fetch_add_explicit(&m->bucket[t][i], 1, memory_order_relaxed);
+}
+
+/* Within its bucket a duration is taken to lie evenly, as Prometheus' histogram_quantile() does. */
+static double quantile_ms(const uint64_t bucket[BUCKETS + 1], double q)
+{
+	uint64_t all = 0;
+	uint64_t below = 0;
+
+	for (int i = 0; i <= BUCKETS; i++)
+		all += bucket[i];
+	if (!all)
+		return -1;
+	for (int i = 0; i < BUCKETS; i++) {
+		if ((double)(below + bucket[i]) >= q * (double)all) {
+			double low = i ? bounds[i - 1] : 0;
+
+			return 1000 * (low + (bounds[i] - low) * (q * (double)all - (double)below) / (double)bucket[i]);
+		}
+		below += bucket[i];
+	}
+	return 1000 * bounds[BUCKETS - 1];
+}
+
+void minutes_read(int n, struct minute_view *out)
+{
+	int64_t number = now_ms() / 60000 - n + 1;
+
+	for (int k = 0; k < n; k++, number++) {
+		const struct minute *m = table ? &table->minutes[number % RING] : NULL;
+		bool known = m && atomic_load_explicit(&m->number, memory_order_acquire) == number;
+
+		out[k] = (struct minute_view){ .at = number * 60000 };
+		for (int c = 0; c < MINUTE_COUNTS && known; c++)
+			out[k].count[c] = atomic_load_explicit(&m->count[c], memory_order_relaxed);
+		for (int t = 0; t < MINUTE_TIMES; t++) {
+			uint64_t bucket[BUCKETS + 1] = { 0 };
+
+			for (int i = 0; i <= BUCKETS && known; i++)
+				bucket[i] = atomic_load_explicit(&m->bucket[t][i], memory_order_relaxed);
+			out[k].p50_ms[t] = quantile_ms(bucket, 0.5);
+			out[k].p95_ms[t] = quantile_ms(bucket, 0.95);
+		}
 	}
 }

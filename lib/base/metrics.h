@@ -36,4 +36,29 @@ struct request_totals {
 };
 void metrics_requests(struct request_totals *out);
 
+/*
+ * The last hour, minute by minute, for charts: in the same file, so that it is there after a restart and for all
+ * processes of the machine. Calls that wait on purpose are not observed.
+ */
+#define MINUTES_SHOWN 60
+enum minute_count { MINUTE_CREATED, MINUTE_COMPLETED, MINUTE_FAILED, MINUTE_CANCELLED, MINUTE_REQUESTS, MINUTE_ERRORS,
+		    MINUTE_COUNTS };
+enum minute_time { MINUTE_REQUEST, MINUTE_ASSIGNMENT, MINUTE_TASK, MINUTE_TIMES };
+void minute_add(enum minute_count c, uint64_t n);
+void minute_observe(enum minute_time t, int64_t duration_us);
+
+struct minute_view {
+	int64_t at;			/* ms since the epoch, its beginning */
+	uint64_t count[MINUTE_COUNTS];
+	double p50_ms[MINUTE_TIMES], p95_ms[MINUTE_TIMES];	/* estimated from the buckets; < 0: nothing was observed */
+};
+/* The last n minutes, oldest first, the one under way at the end; n ≤ MINUTES_SHOWN. */
+void minutes_read(int n, struct minute_view *out);
+
+/* Every series of a metric. bucket[i] counts durations up to metric_bounds[i] seconds that are over the bound before. */
+#define METRIC_BUCKETS 16
+extern const double metric_bounds[METRIC_BUCKETS];
+typedef void metric_seen(void *arg, const char *labels, uint64_t count, const uint64_t bucket[METRIC_BUCKETS]);
+void metrics_each(enum metric m, metric_seen *seen, void *arg);
+
 #endif

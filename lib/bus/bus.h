@@ -219,6 +219,10 @@ struct bus_event {
 enum err bus_events(struct bus *b, const char *after, int limit, struct arena *a, struct bus_event **out, int *n)
 	MUST_CHECK;
 
+/* Events before that id (NULL: from the last one on), newest first. ERR_VALIDATION: no stream id. */
+enum err bus_events_before(struct bus *b, const char *before, int limit, struct arena *a, struct bus_event **out, int *n)
+	MUST_CHECK;
+
 /*
  * Listen to {mcp}:wake on a connection and thread of its own. cb runs on that thread, with the message:
  *   "t <lane> <count>"  tasks became claimable in that lane

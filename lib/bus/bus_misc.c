@@ -147,3 +147,36 @@ enum err bus_events(struct bus *b, const char *after, int limit, struct arena *a
 	freeReplyObject(r);
 	return OK;
 }
+
+enum err bus_events_before(struct bus *b, const char *before, int limit, struct arena *a, struct bus_event **out, int *n)
+{
+	struct cmd c;
+	redisReply *r;
+	char to[48] = "+";
+
+	*out = NULL;
+	*n = 0;
+	if (before && !stream_id(before))
+		return ERR_VALIDATION;
+	if (before)
+		snprintf(to, sizeof(to), "(%s", before);
+	cmd_init(&c);
+	cmd_begin(&c, 6, "XREVRANGE");
+	cmd_key(&c, "events", "");
+	cmd_arg(&c, to);
+	cmd_arg(&c, "-");
+	cmd_arg(&c, "COUNT");
+	cmd_int(&c, limit);
+	enum err err = bus_call(b, &c, &r);
+
+	cmd_release(&c);
+	if (err)
+		return err;
+	*out = arena_calloc(a, r->elements + 1, sizeof(**out));
+	for (size_t i = 0; i < r->elements; i++) {
+		if (read_event(a, r->element[i], &(*out)[*n]))
+			(*n)++;
+	}
+	freeReplyObject(r);
+	return OK;
+}

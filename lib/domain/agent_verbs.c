@@ -270,7 +270,7 @@ enum err agent_register(struct op *op, const struct agent_in *in, struct agent *
 	struct store_unit u = { .ops = ops, .n = 1, .arena = op->arena, .error = op->err };
 
 	idem_add(op, ops, &u.n, 201, registered_answer(op, a));
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	if (err)
 		return err == ERR_CONFLICT && idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : err;
 	a->rev = 1;
@@ -295,7 +295,7 @@ enum err agent_change(struct op *op, const char *id, agent_edit *edit, void *arg
 		struct store_op o = { .kind = SOP_REC_PUT, .rec = agent_to_record(op, a), .expect_rev = a->rev };
 		struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-		err = store_apply(op->app->store, &u);
+		err = op_apply(op, &u);
 		if (err == ERR_CONFLICT)
 			continue;
 		if (!err) {

@@ -88,7 +88,7 @@ enum err change_one(struct op *op, const struct task_change *c, bool lazy, struc
 {
 	struct store_op o = { .kind = SOP_TASK_CHANGE, .change = c, .lazy = lazy, .want_row = true };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &u);
+	enum err err = op_apply(op, &u);
 
 	*row = o.row;
 	if (err == ERR_CONFLICT && o.result == SOP_MISSING)

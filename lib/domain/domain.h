@@ -46,8 +46,9 @@ struct caller {
 	const char *address, *user_agent;
 };
 
-/* A request's Idempotency-Key (see idem.h); NULL in most operations. */
+/* A request's Idempotency-Key (see idem.h), and what the audit log is to say of it (audit.h); NULL in most operations. */
 struct idem;
+struct audit;
 
 /* One operation: lives as long as its arena. */
 struct op {
@@ -58,10 +59,16 @@ struct op {
 	const char *request_id;
 	int64_t now;			/* ms, taken once */
 	struct idem *idem;
+	struct audit *audit;
 };
 
 void op_init(struct op *op, struct app *app, struct arena *arena, struct error *err, const struct caller *caller,
 	     const char *request_id);
+/*
+ * store_apply() for the change a verb is about: when the operation is to be recorded in the audit log, its record commits
+ * together with the first unit that is applied so.
+ */
+enum err op_apply(struct op *op, struct store_unit *u) MUST_CHECK;
 /* The scheduler's own caller: all permissions. */
 extern const struct caller system_caller;
 

@@ -27,7 +27,7 @@ static enum err change(struct op *op, const char *id, execution_edit *edit, void
 			return err;
 		if (op->idem)
 			idem_add(op, u.ops, &u.n, op->idem->status, execution_text(op, *out));
-		err = store_apply(op->app->store, &u);
+		err = op_apply(op, &u);
 		(*out)->counted = false;
 		if (err == ERR_CONFLICT && idem_lost(op, u.ops, u.n))
 			return ERR_IDEM_BUSY;

@@ -49,6 +49,8 @@ static void agent_label(char *out, size_t size, const char *agent_id)
 
 static void ended(const struct task *t)
 {
+	static const enum minute_count minutes[] = { [TASK_COMPLETED] = MINUTE_COMPLETED, [TASK_FAILED] = MINUTE_FAILED,
+						     [TASK_CANCELLED] = MINUTE_CANCELLED };
 	char type[96];
 	char agent[96];
 	char labels[230];
@@ -57,9 +59,11 @@ static void ended(const struct task *t)
 	agent_label(agent, sizeof(agent), t->agent_id);
 	snprintf(labels, sizeof(labels), "%s,status=\"%s\",%s", type, task_status_names[t->status], agent);
 	metric_add(M_TASKS_COMPLETED, labels, 1);
+	minute_add(minutes[t->status], 1);
 	if (t->started_at && t->completed_at) {
 		snprintf(labels, sizeof(labels), "%s,%s", type, agent);
 		metric_observe(M_TASK_DURATION, labels, (t->completed_at - t->started_at) * 1000);
+		minute_observe(MINUTE_TASK, (t->completed_at - t->started_at) * 1000);
 	}
 }
 
@@ -75,12 +79,15 @@ void meter_task(const struct op *op, const struct task *t, const char *event)
 		else
 			snprintf(labels, sizeof(labels), "%s,stage=\"\"", type);
 		metric_add(M_TASKS_CREATED, labels, 1);
+		minute_add(MINUTE_CREATED, 1);
 	} else if (strcmp(event, "task.assigned") == 0) {
 		int64_t ready = t->run_at > t->created_at ? t->run_at : t->created_at;
 
 		/* Later attempts waited for their backoff, not for an agent. */
-		if (t->fence == 1)
+		if (t->fence == 1) {
 			metric_observe(M_ASSIGNMENT_DURATION, "", (op->now - ready) * 1000);
+			minute_observe(MINUTE_ASSIGNMENT, (op->now - ready) * 1000);
+		}
 	} else if (ST(t->status) & ST_ENDED) {
 		ended(t);
 	}

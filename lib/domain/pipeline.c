@@ -367,7 +367,7 @@ enum err pipeline_create(struct op *op, const struct pipeline_in *in, struct pip
 	jw_end_obj(&w);
 	idem_add(op, ops, &u.n, 201, b.p);
 	buf_release(&b);
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	if (err)
 		return err == ERR_CONFLICT && idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : err;
 	*out = p;
@@ -390,7 +390,7 @@ static enum err save(struct op *op, struct pipeline *p)
 {
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, p), .expect_rev = p->rev };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &u);
+	enum err err = op_apply(op, &u);
 
 	if (err == ERR_CONFLICT)
 		return error_public(op->err, ERR_CONFLICT, "The pipeline was changed by someone else; read it again.");
@@ -476,7 +476,7 @@ enum err pipeline_template(struct op *op, int which, struct pipeline **out)
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, p), .expect_rev = REV_ABSENT };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	*out = p;
 	return err == ERR_CONFLICT ? OK : err;	/* someone else has just made it: the same one */
 }

@@ -9,6 +9,7 @@
 #include "../base/log.h"
 #include "../base/window.h"
 #include "agent.h"
+#include "audit.h"
 #include "user.h"
 
 #define REUSE_GRACE_MS 30000
@@ -196,7 +197,7 @@ static enum err start(struct op *op, const struct claims *who, struct token_pair
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = session_record(op, &s), .expect_rev = REV_ABSENT };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	return store_apply(op->app->store, &u);
+	return op_apply(op, &u);
 }
 
 static struct claims agent_claims(const struct agent *a)
@@ -218,9 +219,13 @@ enum err session_agent_check(struct op *op, const char *agent_id, const char *au
 {
 	struct guard g;
 	struct agent *a;
-	enum err err = guard_check(op, &g, agent_id);
+	enum err err = agent_find(op, agent_id, &a);
 
-	if (err || (err = agent_find(op, agent_id, &a)))
+	if (err)
+		return err;
+	audit_subject(op, a ? a->id : NULL, agent_id);
+	err = guard_check(op, &g, agent_id);
+	if (err)
 		return err;
 	bool usable = a && a->enabled && !a->deleted_at;
 
@@ -254,9 +259,13 @@ enum err session_user_login(struct op *op, const char *username, const char *pas
 {
 	struct guard g;
 	struct user *u;
-	enum err err = guard_check(op, &g, username);
+	enum err err = user_by_name(op, username, &u);
 
-	if (err || (err = user_by_name(op, username, &u)))
+	if (err)
+		return err;
+	audit_subject(op, u ? u->id : NULL, username);
+	err = guard_check(op, &g, username);
+	if (err)
 		return err;
 	bool usable = u && u->enabled && !u->deleted_at;
 
@@ -300,7 +309,7 @@ static enum err revocation_put(struct op *op, const char *id, const char *subjec
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = &rec, .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	return store_apply(op->app->store, &u);
+	return op_apply(op, &u);
 }
 
 static enum err revoke_access(struct op *op, const char *jti, const char *subject, int64_t exp_s)
@@ -318,7 +327,7 @@ static enum err end_session(struct op *op, const struct session *s)
 	struct record rec = { .kind = REC_SESSION, .id = s->id };
 	struct store_op o = { .kind = SOP_REC_DELETE, .rec = &rec, .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &u);
+	enum err err = op_apply(op, &u);
 
 	if (err && err != ERR_CONFLICT)
 		return err;
@@ -331,6 +340,8 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 	struct claims now;
 	enum err err = token_verify(op->app->tokens, refresh_token, strlen(refresh_token), TOKEN_REFRESH, &old, op->err);
 
+	if (!err)
+		audit_subject(op, old.sub, old.sub);
 	for (int i = 0; i < TRIES && !err; i++) {
 		struct session *s;
 
@@ -345,6 +356,7 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 
 		if (!current && !second_tab) {
 			log_warn("a refresh token was used twice; the session is ended");
+			audit_failure(op, "refresh_token_reuse");
 			err = end_session(op, s);
 			return err ? err : error_set(op->err, ERR_UNAUTHENTICATED, "refresh token reuse");
 		}
@@ -362,7 +374,7 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 		struct store_op o = { .kind = SOP_REC_PUT, .rec = session_record(op, s), .expect_rev = s->rev };
 		struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-		err = store_apply(op->app->store, &u);
+		err = op_apply(op, &u);
 		if (err != ERR_CONFLICT)
 			return err;
 		err = OK;	/* the other tab was faster: look again */

@@ -43,6 +43,14 @@ enum err session_refresh(struct op *op, const char *refresh_token, struct token_
 /* Ends the caller's session: its access token is revoked, and the family of refresh_token (may be NULL) ends. */
 enum err session_logout(struct op *op, const char *refresh_token) MUST_CHECK;
 
+#define SESSION_TICKET_S 30
+/*
+ * A ticket that stands once, and for SESSION_TICKET_S, for the credential the caller came with (authorization: the
+ * value an Authorization header would have). It lies in Redis as {mcp}:ticket:<hex SHA-256 of the ticket>, a JSON
+ * object {authorization, subject}; the relay takes it from there. ERR_REDIS.
+ */
+enum err session_ticket(struct op *op, const char *authorization, const char **ticket) MUST_CHECK;
+
 /* Every token of the subject issued until now is dead, its sessions too. */
 enum err session_cut_off(struct op *op, const char *subject) MUST_CHECK;
 /* The store's word on a token, for when Redis cannot be asked. */

@@ -228,7 +228,7 @@ enum err task_retry(struct op *op, const char *id, struct task **out)
 
 	if (op->idem)
 		idem_add(op, ops, &u.n, op->idem->status, task_text(op, &c.set, VIEW_BRIEF));
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	*out = ops[0].row;
 	if (err == ERR_CONFLICT)
 		return idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : *out ? bad_state(op, *out, "retried") : ERR_CONFLICT;
@@ -315,7 +315,7 @@ static enum err assign_to(struct op *op, const struct task *t, const struct agen
 	c.set.lease_expires_at = op->now + op->app->cfg->assignment_timeout * 1000;
 	if (a->ep_task && *a->ep_task)
 		outbox_push_task(op, &ops[u.n++], t, t->fence + 1, a->id, a->ep_task);
-	enum err err = store_apply(op->app->store, &u);
+	enum err err = op_apply(op, &u);
 
 	*out = ops[0].row;
 	if (err == ERR_CONFLICT && ops[0].row)

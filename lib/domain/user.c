@@ -157,7 +157,7 @@ enum err user_create(struct op *op, const struct user_in *in, struct user **out)
 	user_json(u, &w);
 	idem_add(op, ops, &unit.n, 201, b.p);
 	buf_release(&b);
-	err = store_apply(op->app->store, &unit);
+	err = op_apply(op, &unit);
 	if (err == ERR_CONFLICT && ops[0].result == SOP_EXISTS)
 		return error_public(op->err, ERR_EXISTS, "There is a user of this name already.");
 	if (err == ERR_CONFLICT && idem_lost(op, ops, unit.n))
@@ -197,7 +197,7 @@ static enum err save(struct op *op, struct user *u)
 {
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, u), .expect_rev = u->rev };
 	struct store_unit unit = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
-	enum err err = store_apply(op->app->store, &unit);
+	enum err err = op_apply(op, &unit);
 
 	if (err == ERR_CONFLICT && o.result == SOP_EXISTS)
 		return error_public(op->err, ERR_EXISTS, "There is a user of this name already.");
@@ -384,7 +384,7 @@ enum err api_key_create(struct op *op, const struct api_key_in *in, struct api_k
 	jw_end_obj(&w);
 	idem_add(op, ops, &u.n, 201, b.p);
 	buf_release(&b);
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	if (err)
 		return err == ERR_CONFLICT && idem_lost(op, ops, u.n) ? ERR_IDEM_BUSY : err;
 	*out = k;
@@ -424,7 +424,7 @@ enum err api_key_delete(struct op *op, const char *id)
 
 	if (err || (err = may_touch(op, k->perms, k->clearance)))
 		return err;
-	err = store_apply(op->app->store, &u);
+	err = op_apply(op, &u);
 	return err == ERR_CONFLICT ? error_public(op->err, ERR_NOT_FOUND, "There is no API key %s.", id) : err;
 }
 
@@ -461,7 +461,7 @@ static enum err bootstrap_key(struct op *op)
 	struct store_op o = { .kind = SOP_REC_PUT, .rec = key_record(op, &k, hash), .expect_rev = REV_ANY };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 
-	return store_apply(op->app->store, &u);
+	return op_apply(op, &u);
 }
 
 static enum err read_password(struct op *op, const char *file, const char **out)

@@ -106,7 +106,9 @@ enum task_cols { TASK_COLS_ALL, TASK_COLS_BRIEF /* without parameters, result, a
 	X(REC_OUTBOX,	 "outbox",	0, "kind", "state", "target", "due_at", "") \
 	X(REC_SLOT,	 "slots",	0, "", "", "", "", "") \
 	X(REC_LEASE,	 "leases",	0, "holder", "", "", "expires_at", "epoch") \
-	X(REC_SETTING,	 "settings",	0, "", "", "", "", "")
+	X(REC_SETTING,	 "settings",	0, "", "", "", "", "") \
+	X(REC_AUDIT,	 "audit",	0, "chain_id", "actor", "resource_id", "time", "seq") \
+	X(REC_ALERT,	 "alerts",	0, "kind", "status", "subject", "resolved_at", "")
 
 enum record_kind {
 #define X(kind, table, uniq, a, b, c, d, e) kind,

@@ -125,6 +125,13 @@ static const struct index indexes[] = {
 	{ "outbox", "kind", "{\"kind\":1,\"_id\":1}", NULL, false },
 	{ "outbox", "target", "{\"target\":1,\"_id\":1}", NULL, false },
 	{ "outbox", "due", "{\"due_at\":1,\"_id\":1}", NULL, false },
+	{ "audit", "chain", "{\"chain_id\":1,\"_id\":1}", NULL, false },
+	{ "audit", "actor", "{\"actor\":1,\"_id\":1}", NULL, false },
+	{ "audit", "resource", "{\"resource_id\":1,\"_id\":1}", NULL, false },
+	{ "audit", "time", "{\"time\":1,\"_id\":1}", NULL, false },
+	{ "alerts", "kind", "{\"kind\":1,\"_id\":1}", NULL, false },
+	{ "alerts", "status", "{\"status\":1,\"_id\":1}", NULL, false },
+	{ "alerts", "resolved", "{\"resolved_at\":1,\"_id\":1}", NULL, false },
 	{ "leases", "expires", "{\"expires_at\":1,\"_id\":1}", NULL, false },
 };
 #define N_INDEXES (sizeof(indexes) / sizeof(indexes[0]))

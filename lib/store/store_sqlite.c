@@ -10,16 +10,17 @@
 #include "../base/embed.h"
 
 EMBED_TEXT(migration_1, "sql/001_init.sql");
+EMBED_TEXT(migration_2, "sql/002_records.sql");
 
 #define APPLICATION_ID 1296257089	/* "MCPA": tells our files from others */
 
 /* In order; number i brings the schema from version i to i + 1. */
 static const char *migration(int i)
 {
-	return i == 0 ? migration_1() : NULL;
+	return i == 0 ? migration_1() : i == 1 ? migration_2() : NULL;
 }
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 
 static int pragma_int(struct sq_conn *c, const char *sql, int *out)
 {

@@ -126,6 +126,8 @@ static const uint8_t indexes[REC_KIND_COUNT] = {
 	[REC_SESSION] = IX_S1,
 	[REC_REVOCATION] = IX_S1,
 	[REC_OUTBOX] = IX_S1 | IX_S3,
+	[REC_AUDIT] = IX_S1 | IX_S2 | IX_S3,
+	[REC_ALERT] = IX_S1 | IX_S2,
 };
 
 /* The condition the list is walked by; the others are looked at row by row. */

@@ -35,10 +35,11 @@ CONTRACT = {
                         "POST /executions/{execution_id}/resume", "POST /executions/{execution_id}/cancel", "POST /executions/{execution_id}/retry"],
     "system:health": ["GET /discovery/services", "GET /system/metrics", "GET /metrics"],
     "system:config": ["POST /users", "GET /users", "GET /users/{user_id}", "PUT /users/{user_id}", "DELETE /users/{user_id}", "POST /api-keys",
-                      "GET /api-keys", "GET /api-keys/{key_id}", "DELETE /api-keys/{key_id}"],
+                      "GET /api-keys", "GET /api-keys/{key_id}", "DELETE /api-keys/{key_id}", "GET /events", "GET /alerts", "GET /alerts/{alert_id}", "GET /audit-logs",
+                      "GET /audit-logs/verify"],
 }
 OPEN = {"GET /live", "GET /ready", "GET /health", "GET /docs", "GET /openapi.json", "POST /auth/token", "POST /auth/login", "POST /auth/refresh"}
-ANY = {"POST /auth/logout", "GET /auth/me", "GET /executions/{execution_id}/output"}
+ANY = {"POST /auth/logout", "POST /auth/ws-ticket", "GET /auth/me", "GET /executions/{execution_id}/output"}
 OWN = {"PUT /agents/{agent_id}", "DELETE /agents/{agent_id}", "POST /agents/{agent_id}/heartbeat", "POST /agents/{agent_id}/capabilities",
        "POST /agents/{agent_id}/allocate", "POST /agents/{agent_id}/drain", "POST /agents/{agent_id}/undrain"}
 

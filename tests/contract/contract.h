@@ -36,7 +36,8 @@ struct contract_case {
 	void (*run)(void);
 };
 extern const struct contract_case cases_tasks[], cases_units[], cases_records[], cases_claims[], cases_lists[],
-	cases_times[], cases_bulk[], cases_processes[], cases_sqlite[], cases_faults[], cases_mongo[];
+	cases_times[], cases_bulk[], cases_processes[], cases_sqlite[], cases_faults[], cases_mongo[],
+	cases_audit[];
 
 /* Say by name that this test cannot run here, and return from it. */
 #define SKIP(why) do { T.skipped = (why); return; } while (0)

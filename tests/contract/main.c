@@ -32,6 +32,7 @@ static const struct {
 	{ "lists", cases_lists, NULL },
 	{ "times", cases_times, NULL },
 	{ "bulk", cases_bulk, NULL },
+	{ "audit", cases_audit, NULL },
 	{ "processes", cases_processes, NULL },
 	{ "sqlite", cases_sqlite, "sqlite" },
 	{ "faults", cases_faults, "sqlite" },

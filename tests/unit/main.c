@@ -18,6 +18,7 @@
 	X(http) \
 	X(json) \
 	X(jsonschema) \
+	X(minutes) \
 	X(net) \
 	X(password) \
 	X(schema) \

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+#include "alert.h"
+
+#include "../base/limits.h"
+
+#define RUNBOOKS "docs/guides/runbooks.md"
+
+void alert_json(const struct alert *a, struct jw *w)
+{
+	struct buf runbook;
+
+	buf_init(&runbook);
+	buf_addf(&runbook, RUNBOOKS "#%s", a->kind);
+	jw_obj(w);
+	jw_kstr(w, "alert_id", a->id);
+	jw_kstr(w, "kind", a->kind);
+	jw_kstr(w, "subject", *a->subject ? a->subject : NULL);
+	jw_kstr(w, "status", a->resolved_at ? "resolved" : "active");
+	jw_kstr(w, "severity", a->severity);
+	jw_kstr(w, "message", a->message);
+	jw_kdouble(w, "value", a->value);
+	jw_kdouble(w, "threshold", a->threshold);
+	jw_kstr(w, "unit", a->unit);
+	jw_ktime(w, "since", a->since);
+	jw_ktime(w, "last_seen", a->last_seen);
+	jw_ktime(w, "resolved_at", a->resolved_at);
+	jw_kstr(w, "runbook", runbook.p);
+	jw_end_obj(w);
+	buf_release(&runbook);
+}
+
+static struct record *to_record(struct op *op, const struct alert *a)
+{
+	struct record *rec = arena_new(op->arena, struct record);
+	struct buf b;
+	struct jw w;
+
+	buf_init(&b);
+	jw_init(&w, &b);
+	jw_obj(&w);
+	jw_kstr(&w, "severity", a->severity);
+	jw_kstr(&w, "message", a->message);
+	jw_kstr(&w, "unit", a->unit);
+	jw_kdouble(&w, "value", a->value);
+	jw_kdouble(&w, "threshold", a->threshold);
+	jw_kint(&w, "since", a->since);
+	jw_kint(&w, "last_seen", a->last_seen);
+	jw_end_obj(&w);
+	*rec = (struct record){ .kind = REC_ALERT, .id = a->id, .s1 = a->kind, .s2 = a->resolved_at ? "resolved" : "active",
+				.s3 = a->subject, .n1 = a->resolved_at, .body = arena_strndup(op->arena, b.p, b.n) };
+	buf_release(&b);
+	return rec;
+}
+
+static enum err from_record(struct op *op, const struct record *rec, struct alert **out)
+{
+	struct alert *a = arena_new(op->arena, struct alert);
+	struct jv *v;
+
+	if (json_parse(op->arena, rec->body, strlen(rec->body), 1, &v, op->err))
+		return error_set(op->err, ERR_INTERNAL, "alert record does not parse");
+	*a = (struct alert){ .rev = rec->rev, .kind = rec->s1, .subject = rec->s3, .severity = jv_str(v, "severity"),
+			     .message = jv_str(v, "message"), .unit = jv_str(v, "unit"), .value = jv_double_or(v, "value", 0),
+			     .threshold = jv_double_or(v, "threshold", 0), .since = jv_int_or(v, "since", 0),
+			     .last_seen = jv_int_or(v, "last_seen", 0), .resolved_at = rec->n1 };
+	snprintf(a->id, sizeof(a->id), "%s", rec->id);
+	*out = a;
+	return OK;
+}
+
+static enum err put(struct op *op, struct alert *a, int64_t rev, bool lazy)
+{
+	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, a), .expect_rev = rev, .lazy = lazy };
+	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
+	enum err err = store_apply(op->app->store, &u);
+
+	if (!err)
+		a->rev = o.rev;
+	return err;
+}
+
+static void post(struct op *op, const struct alert *a)
+{
+	struct buf b;
+	struct jw w;
+
+	buf_init(&b);
+	jw_init(&w, &b);
+	alert_json(a, &w);
+	bus_post(op->app->bus, &(struct bus_post){ .type = "system.alert", .data = b.p, .at = op->now }, 1);
+	buf_release(&b);
+}
+
+enum err alert_raise(struct op *op, struct alert *a)
+{
+	id_new(a->id);
+	a->since = a->last_seen = op->now;
+	a->resolved_at = 0;
+	enum err err = put(op, a, REV_ABSENT, false);
+
+	if (!err)
+		post(op, a);
+	return err;
+}
+
+enum err alert_seen(struct op *op, struct alert *a)
+{
+	a->last_seen = op->now;
+	return put(op, a, a->rev, true);
+}
+
+enum err alert_resolve(struct op *op, struct alert *a)
+{
+	a->resolved_at = op->now;
+	enum err err = put(op, a, a->rev, false);
+
+	if (!err)
+		post(op, a);
+	return err;
+}
+
+enum err alerts_list(struct op *op, const struct alert_filter *f, struct alert ***out, int *n, const char **next)
+{
+	static const char *const states[] = { NULL, "active", "resolved" };
+	struct rec_filter rf = { .kind = REC_ALERT, .s1 = f->kind, .s2 = states[f->status], .s3 = f->subject, .descending = true,
+				 .limit = f->limit };
+	struct rec_page page;
+	enum err err = cursor_decode_id(op, "al", f->cursor, &rf.after);
+
+	*n = 0;
+	*next = NULL;
+	if (err || (err = store_recs_list(op->app->store, &rf, op->arena, &page, op->err)))
+		return err;
+	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
+	for (int i = 0; i < page.n && !err; i++)
+		err = from_record(op, page.items[i], &(*out)[(*n)++]);
+	if (page.more)
+		*next = cursor_encode(op->arena, "al", page.last);
+	return err;
+}
+
+enum err alert_load(struct op *op, const char *id, struct alert **out)
+{
+	struct record *rec;
+	enum err err = store_rec_get(op->app->store, REC_ALERT, id, op->arena, &rec, op->err);
+
+	if (err)
+		return err;
+	return rec ? from_record(op, rec, out) : error_public(op->err, ERR_NOT_FOUND, "There is no alert %s.", id);
+}
