@@ -195,7 +195,7 @@ void client_tell(struct client *c, struct event *e, enum dialect d)
 	if (!m)
 		return;
 	c->told[d] = e->seq;
-	session_send(c->s, msg_ref(m));
+	session_send_event(c->s, msg_ref(m));
 }
 
 /* --- the door ----------------------------------------------------------------------------------------------------------- */

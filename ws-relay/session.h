@@ -5,7 +5,8 @@
  *
  * A queue is bounded (limits.h). When it is full the peer is too slow: what waits is dropped, the peer is told so with
  * close code 4431, and nobody else notices. Queues that got something are emptied at the end of the loop's turn, so
- * that what arrived together leaves together.
+ * that what arrived together leaves together. When a crowd gets events faster than every CROWD_GAP, the next round
+ * waits until the gap is over: the system call a client costs far more than the bytes it carries. Answers never wait.
  *
  * A client is who speaks over a session: one on a plain socket or an event stream, one a namespace on Socket.IO. It has the
  * identity, the subscriptions and, if it is an agent, the tasks.
@@ -36,8 +37,8 @@ struct session {
 	struct eio *eio;		/* SESSION_EIO */
 	struct client *clients;
 	struct queue q;
-	struct session *next_dirty;
-	bool dirty, choked, closing, dead, served;	/* served: had its first authentication */
+	struct session *next_dirty, *next_crowd;
+	bool dirty, in_crowd, choked, closing, dead, served;	/* served: had its first authentication */
 	int64_t auth_by_us;		/* 0: no hurry any more */
 	int64_t ping_us, heard_us;	/* next ping; last sign of life */
 	int64_t close_by_us;		/* closing: the connection is cut then */
@@ -74,6 +75,8 @@ void session_free(struct session *s);
 
 /* Queue a message; takes over the reference. */
 void session_send(struct session *s, struct msg *m);
+/* The same for an event that many get: it may wait a few milliseconds for the next one to go along with. */
+void session_send_event(struct session *s, struct msg *m);
 /* Say goodbye after what is queued. */
 void session_close(struct session *s, int code, const char *reason);
 /* Cut the line at once. */
@@ -88,6 +91,7 @@ void session_heard(struct session *s);
 void session_mark(struct session *s);
 void sessions_flush(void);
 void sessions_tick(void);
+void sessions_stop(void);
 void sessions_each(void (*fn)(struct session *s, void *arg), void *arg);
 int sessions_count(void);
 
