@@ -12,7 +12,7 @@ def agent(panel):
 
 
 def submit(panel, agent, **more):
-    return panel.submit(requirements={"capabilities": agent.record["capabilities"]}, **more)["task_id"]
+    return panel.submit(requirements={"capabilities": agent.capabilities}, **more)["task_id"]
 
 
 def delegated(client, seconds=10):

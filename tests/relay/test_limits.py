@@ -110,15 +110,11 @@ def test_byte_by_byte(raw):
     assert json.loads(one.text())["type"] == "pong"
 
 
-@pytest.mark.parametrize("text", ["[" * 10000, '{"type":"auth"', '{"type":"ping"}{', '{"a":1,"a":2}', '"\\ud800"', "nul", "{\"type\":\"\\u0000\"}", "1e999", ""])
-def test_bad_json_is_answered(raw, text):
+@pytest.mark.parametrize("text", ["[" * 10000, '{"type":"auth"', '{"type":"ping"}{', '{"a":1,"a":2}', '"\\ud800"', "nul", "1e999", ""])
+def test_bad_json_ends_the_connection(raw, text):
     one = raw()
     one.frame(text)
-    one.frame('{"type":"ping"}')
-    types = [json.loads(one.text())["type"]]
-    while types[-1] != "pong":
-        types.append(json.loads(one.text())["type"])
-    assert types[:-1] in (["error"], [])
+    assert one.end() in (1007, 1002)
 
 
 def test_a_flood_is_stopped(new_panel):
@@ -181,7 +177,7 @@ def test_a_slow_reader_is_told_and_dropped(panel, ws):
     quick = ws()
     quick.subscribe("tasks")
     agent = panel.register_agent(capabilities=["slow" + str(time.time_ns())])
-    caps = agent.record["capabilities"]
+    caps = agent.capabilities
     stop = threading.Event()
     told = []
 

@@ -64,7 +64,7 @@ def test_acknowledgements_tell_what_is_wrong(io):
 
 def worker(panel):
     agent = panel.register_agent(capabilities=["io" + str(time.time_ns())])
-    return agent, agent.record["capabilities"]
+    return agent, agent.capabilities
 
 
 def test_an_agent_gets_tasks_and_gives_results(io, panel):
