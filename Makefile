@@ -22,6 +22,8 @@ GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 PKGS    := json-c libjwt libcrypto libcurl sqlite3 hiredis libmongoc-1.0 libpcre2-8
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
+# The relay touches neither store nor bcrypt: only what it names is linked, so that it stays small.
+LIBS_RELAY := -Wl,--as-needed $(shell pkg-config --libs libwebsockets libuv hiredis libcrypto 2>/dev/null) $(LIBS_ALL)
 LIBS_CLI := $(shell pkg-config --libs json-c libcurl libcrypto 2>/dev/null) -lm -lpthread
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef
@@ -50,6 +52,7 @@ objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
 LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
 SCHED_SRC := $(wildcard scheduler/*.c)
+RELAY_SRC := $(wildcard ws-relay/*.c)
 CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
@@ -57,7 +60,7 @@ LOAD_SRC  := $(wildcard tests/bench/load/*.c)
 FUZZ_SRC  := $(wildcard tests/fuzz/*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
-PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcpctl
+PROGRAMS := $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcp-relay $(B)/mcpctl
 TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/contract) \
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
 	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
@@ -79,6 +82,9 @@ $(B)/mcp-api: $(call objs,$(API_SRC)) $(B)/libmcp.a
 $(B)/mcp-scheduler: $(call objs,$(SCHED_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/mcp-relay: $(call objs,$(RELAY_SRC)) $(B)/libmcp.a
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_RELAY)
 $(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
@@ -142,7 +148,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/mcp/conf $(DESTDIR)$(PREFIX)/share/man/man1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)/etc/mcp
-	install -m 755 $(B)/mcp-api $(B)/mcp-scheduler $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(B)/mcp-api $(B)/mcp-scheduler $(B)/mcp-relay $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(B)/mcpctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 conf/*.conf conf/mcp.conf.example $(DESTDIR)$(PREFIX)/share/mcp/conf/
 	[ -e $(DESTDIR)/etc/mcp/mcp.conf ] || install -m 640 conf/mcp.conf.example $(DESTDIR)/etc/mcp/mcp.conf

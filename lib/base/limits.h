@@ -38,4 +38,20 @@
 #define LIMIT_SCHEMA_NODES	10000	/* schemas within one validation schema */
 #define LIMIT_VALIDATION_STEPS	20000000 /* work of one validation; about a fifth of a second */
 
+/* the relay */
+#define LIMIT_WS_AUTH_S		5	/* from connecting to a credential */
+#define LIMIT_WS_PING_S		20	/* between two pings: proxies close what is silent for a minute */
+#define LIMIT_WS_CHECK_S	30	/* between two looks whether a credential still holds */
+#define LIMIT_WS_QUEUE		8192	/* messages waiting for one client */
+#define LIMIT_WS_QUEUE_BYTES	((size_t)8 << 20)	/* …and their bytes */
+#define LIMIT_WS_SUBS		64	/* subscriptions of one client */
+#define LIMIT_WS_RECENT		8192	/* events kept at hand for subscriptions that wait for their first state */
+#define LIMIT_WS_REPLAY		20000	/* events told again to one resume */
+#define LIMIT_WS_JOBS		256	/* requests of one client to the API under way */
+#define LIMIT_WS_SLOTS		500	/* tasks in the hands of an agent on a socket */
+#define LIMIT_WS_ATTACHMENTS	10	/* binary parts of one Socket.IO packet */
+#define LIMIT_WS_HEADER		8192	/* request line and headers of a handshake; bytes */
+#define LIMIT_API_ANSWER	((size_t)64 << 20)	/* an answer of mcp-api */
+#define LIMIT_API_QUEUE		16384	/* requests of the relay to mcp-api that wait for a connection */
+
 #endif

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "bus.h"
+#include "bus_url.h"
 #include "../base/buf.h"
 
 #define BUS_PREFIX "{mcp}:"
@@ -36,19 +37,6 @@
 #define BUS_SCRIPT_REPLIES 4		/* most commands in one call that begins with a script */
 #define BUS_LOG_US 5000000		/* between two log lines of the same trouble */
 #define BUS_WHY BUS_TROUBLE
-
-/* --- URL ------------------------------------------------------------------------------------- */
-
-struct bus_url {
-	char *host;		/* NULL: unix socket */
-	int port;
-	char *path;
-	char *user, *pass;	/* NULL when none */
-	int db;
-};
-/* ERR_VALIDATION with a public message that never holds the URL itself (it may hold a password). */
-enum err bus_url_parse(const char *url, struct bus_url *out, struct error *e) MUST_CHECK;
-void bus_url_release(struct bus_url *u);
 
 /* --- scripts --------------------------------------------------------------------------------- */
 
