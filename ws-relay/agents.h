@@ -23,6 +23,10 @@ void agents_log(struct client *c, const struct jv *body, const struct reply *r);
 void agents_result(struct client *c, const struct jv *body, const struct reply *r);
 void agents_release(struct client *c, const struct jv *body, const struct reply *r);
 
+/* A Socket.IO client of an agent is let in: it is ready at once, unless it said not to be. */
+void agents_connected(struct client *c);
+/* It acknowledged one of our events: an acknowledged task:delegate may bring the result. arg may be NULL. */
+void agents_acknowledged(struct client *c, int64_t ack, const struct jv *arg);
 /* The client goes. */
 void agents_leave(struct client *c);
 /* An event was heard: a task in an agent's hands may be another's now, or one was delegated. */

@@ -358,7 +358,7 @@ bool channels_unsubscribe(struct client *c, const char *ref)
 void channels_open(struct client *c)
 {
 	static const struct reply path_reply = { .ack = -1, .ref = "\"path\"" };
-	struct sub_wish w = { .task_id = c->channel_task, .after = c->after };
+	struct sub_wish w = { .task_id = c->channel_task };
 
 	if (c->channel && channel_parse(c->channel, &w.channel))
 		channels_subscribe(c, &w, &path_reply);

@@ -7,6 +7,7 @@
 #include "channels.h"
 #include "engineio.h"
 #include "http.h"
+#include "plain.h"
 #include "socketio.h"
 
 static const struct reply no_reply = { .ack = -1 };
@@ -234,6 +235,8 @@ void client_welcome(struct client *c)
 		http_stream_begins(c->s);
 	}
 	channels_open(c);
+	if (c->s->kind == SESSION_PLAIN)
+		plain_welcomed(c);
 }
 
 void client_refused(struct client *c, int code, const char *text)

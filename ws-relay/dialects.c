@@ -135,6 +135,29 @@ static void body_pipeline(struct jw *w, const struct event *e, const char *name,
 	jw_end_obj(w);
 }
 
+/* progress:update, as agents of the older documents send and get it. */
+static void body_progress(struct jw *w, const struct event *e, const char *name, bool bare)
+{
+	static const char *const from[] = { "task_id", "pipeline_id", "stage", "progress", "status", "message" };
+	static const char *const to[] = { "taskId", "pipelineId", "stage", "progress", "status", "message" };
+
+	jw_obj(w);
+	jw_kstr(w, "type", name);
+	jw_key(w, "payload");
+	jw_obj(w);
+	for (int i = 0; i < (bare ? 5 : 6); i++) {
+		const struct jv *v = jv_get(e->data, from[i]);
+
+		if (v) {
+			jw_key(w, to[i]);
+			jw_rawn(w, v->raw, v->raw_len);
+		}
+	}
+	jw_end_obj(w);
+	jw_kstr(w, "timestamp", e->timestamp);
+	jw_end_obj(w);
+}
+
 static void body_error(struct jw *w, const struct event *e, const char *name, bool bare)
 {
 	const struct jv *error = bare ? NULL : jv_get(e->data, "error");
@@ -225,6 +248,10 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 						: write_event(e, e->type, body_envelope, o, bare);
 		return *said;
 	}
+	if (d == SAY_OLDER && o >= OUT_NSP && strcmp(e->type, "task.progress") == 0) {
+		*said = write_event(e, "progress:update", body_progress, o, bare);
+		return *said;
+	}
 	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
 		const struct form *f = &forms[i];
 
@@ -237,32 +264,38 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 
 /* --- tasks for agents ----------------------------------------------------------------------------------------------------- */
 
-void write_delegate(struct jw *w, const struct jv *task)
+static void members(struct jw *w, const struct jv *task, bool camel)
 {
 	static const struct {
 		const char *from, *camel, *snake;
 	} names[] = {
-		{ "task_id", "taskId", "task_id" }, { "assigned_agent_id", "agentId", "agent_id" }, { "type", "taskType", "task_type" },
-		{ "parameters", "parameters", NULL }, { "deadline", "deadline", NULL }, { "fence", "fence", NULL },
-		{ "lease_expires_at", "leaseExpiresAt", "lease_expires_at" }, { "priority", "priority", NULL },
-		{ "classification", "classification", NULL }, { "attempt", "attempt", NULL }, { "timeout", "timeout", NULL },
-		{ "pipeline_id", "pipelineId", "pipeline_id" }, { "execution_id", "executionId", "execution_id" },
-		{ "stage", "stage", NULL }, { "input", "input", NULL }, { "input_ref", "inputRef", "input_ref" },
-		{ "requirements", "requirements", NULL },
+		{ "task_id", "taskId", "task_id" }, { "assigned_agent_id", "agentId", "agent_id" },
+		{ "type", "taskType", "task_type" }, { "parameters", "parameters", "parameters" },
+		{ "deadline", "deadline", "deadline" }, { "fence", "fence", "fence" },
+		{ "lease_expires_at", "leaseExpiresAt", "lease_expires_at" }, { "priority", "priority", "priority" },
+		{ "classification", "classification", "classification" }, { "attempt", "attempt", "attempt" },
+		{ "timeout", "timeout", "timeout" }, { "pipeline_id", "pipelineId", "pipeline_id" },
+		{ "execution_id", "executionId", "execution_id" }, { "stage", "stage", "stage" },
 	};
 
-	jw_obj(w);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const struct jv *v = jv_get(task, names[i].from);
 
-		if (!v || v->type == J_NULL)
-			continue;
-		jw_key(w, names[i].camel);
-		jw_rawn(w, v->raw, v->raw_len);
-		if (names[i].snake) {
-			jw_key(w, names[i].snake);
+		if (v && v->type != J_NULL) {
+			jw_key(w, camel ? names[i].camel : names[i].snake);
 			jw_rawn(w, v->raw, v->raw_len);
 		}
 	}
+}
+
+void write_delegate(struct jw *w, const struct jv *task)
+{
+	jw_obj(w);
+	jw_kstr(w, "type", "task:delegate");
+	members(w, task, false);
+	jw_key(w, "payload");
+	jw_obj(w);
+	members(w, task, true);
+	jw_end_obj(w);
 	jw_end_obj(w);
 }

@@ -19,7 +19,7 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 /* "4" "2" "/ns," of an outlet's Socket.IO event packet; for others "". */
 const char *outlet_prefix(enum outlet o);
 
-/* A task as agents get it: camelCase and snake_case side by side. task: an object as the API answers it. */
+/* task:delegate, as agents get it: snake_case members, and a camelCase payload beside them. task: as the API answers it. */
 void write_delegate(struct jw *w, const struct jv *task);
 
 #endif

@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include <libwebsockets.h>
+#include <sys/socket.h>
 
 #include "../lib/base/clock.h"
 #include "../lib/base/limits.h"
@@ -56,6 +57,15 @@ void conn_gone(struct conn *c)
 	conn_forget_request(c);
 	lws_set_opaque_user_data(c->wsi, NULL);
 	free(c);
+}
+
+/*
+ * libwebsockets' own way to end a connection from outside its callbacks is a timeout, which its libuv side looks at only
+ * when something else happens. A socket that is shut down is readable at once.
+ */
+void conn_cut(struct conn *c)
+{
+	shutdown(lws_get_socket_fd(c->wsi), SHUT_RDWR);
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------------- */
@@ -256,7 +266,7 @@ int http_request(struct conn *c)
 		return 0;
 	}
 	if (c->want == 0 || c->method != M_POST) {
-		c->close_after = c->want != 0;
+		c->close_after |= c->want != 0;
 		c->taken = true;
 		return handle(c);
 	}

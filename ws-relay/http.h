@@ -58,6 +58,9 @@ int http_credential(const struct conn *c, char *out, size_t size);
 void http_stream_begins(struct session *s);
 void http_stream_refused(struct session *s, int code, const char *text);
 
+/* End a connection from anywhere: libwebsockets hears of it from the loop, which closes and frees. */
+void conn_cut(struct conn *c);
+
 /* serve.c gives it what libwebsockets says. Nonzero: close the connection. */
 struct conn *conn_get(struct lws *wsi);		/* makes it */
 void conn_gone(struct conn *c);			/* frees it */

@@ -20,8 +20,8 @@
 #include "serve.h"
 #include "session.h"
 
-#define TICK_MS 1000
-#define TICK_CONFORMANCE_MS 10
+#define TICK_MS 100
+#define TICK_CONFORMANCE_MS 5
 #define DRAIN_US 3000000
 
 struct relay relay;
@@ -79,13 +79,15 @@ static void on_tick(uv_timer_t *t)
 	int64_t now = mono_us();
 
 	(void)t;
-	sessions_tick();
+	park_tick();
+	seek_tick();
+	if (relay.conformance)
+		sessions_tick();
 	if (now - second >= 900000) {
 		second = now;
 		auth_tick();
 		api_tick();
-		park_tick();
-		seek_tick();
+		sessions_tick();
 		agents_tick();
 	}
 	if (relay.draining && (sessions_count() == 0 || now > loop.drain_until))

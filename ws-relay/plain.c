@@ -4,6 +4,8 @@
 #include "client.h"
 #include "commands.h"
 
+#define EARLY_MAX 65536
+
 bool plain_path(const char *path, const char **channel, const char **task)
 {
 	static const struct {
@@ -78,6 +80,34 @@ static void first_message(struct client *c, const struct jv *body)
 	explicit_bzero(header, sizeof(header));
 }
 
+/* A client that brought its credential with the handshake need not wait for our word before it speaks. */
+static void keep(struct client *c, const char *text, size_t n)
+{
+	if (!c->early.p)
+		buf_init(&c->early);
+	if (c->early.n + n > EARLY_MAX) {
+		session_close(c->s, CLOSE_TOO_MANY, "too many messages before auth.ok");
+		return;
+	}
+	buf_add(&c->early, &n, sizeof(n));
+	buf_add(&c->early, text, n);
+}
+
+void plain_welcomed(struct client *c)
+{
+	struct buf early = c->early;
+	size_t n;
+
+	c->early = (struct buf){ 0 };
+	for (size_t at = 0; early.p && at < early.n; at += n) {
+		memcpy(&n, early.p + at, sizeof(n));
+		at += sizeof(n);
+		plain_message(c->s, early.p + at, n, false);
+	}
+	if (early.p)
+		buf_release(&early);
+}
+
 void plain_message(struct session *s, const char *text, size_t n, bool binary)
 {
 	struct client *c = s->clients;
@@ -93,7 +123,7 @@ void plain_message(struct session *s, const char *text, size_t n, bool binary)
 	} else if (c->who) {
 		command_plain(c, body);
 	} else if (c->asking && !jv_get(body, "token") && !jv_get(body, "ticket")) {
-		session_close(s, CLOSE_PROTOCOL, "wait for auth.ok first");
+		keep(c, text, n);
 	} else {
 		first_message(c, body);
 	}

@@ -11,4 +11,7 @@ bool plain_path(const char *path, const char **channel, const char **task);
 int plain_established(struct conn *c);
 void plain_message(struct session *s, const char *text, size_t n, bool binary);
 
+/* Let in: what it said meanwhile is heard now. */
+void plain_welcomed(struct client *c);
+
 #endif

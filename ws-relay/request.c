@@ -166,6 +166,11 @@ void request_read(struct conn *c)
 	c->request_id = visible(other_header(c, "x-request-id:"));
 	c->last_event_id = other_header(c, "last-event-id:");
 	read_address(c);
+	/* Some clients believe only the answer's word that the connection ends. */
+	const char *connection = header(c, WSI_TOKEN_CONNECTION);
+	const char *version = header(c, WSI_TOKEN_HTTP);
+
+	c->close_after = (connection && strcasestr(connection, "close")) || (version && strcmp(version, "HTTP/1.1") != 0);
 	const char *length = header(c, WSI_TOKEN_HTTP_CONTENT_LENGTH);
 
 	c->want = length ? strtoll(length, NULL, 10) : 0;

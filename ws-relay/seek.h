@@ -20,6 +20,7 @@ struct seeker {
 	char agent_id[ID_TEXT];
 	struct strs types;		/* only these; owned by who made it */
 	bool claiming;			/* a claim is under way */
+	bool deaf;			/* not to be nudged: it asks for the next task when it reports one */
 	bool again;			/* woken meanwhile: claim once more */
 	int64_t look_us;		/* look by itself then */
 	/* Start a claim; set claiming. */

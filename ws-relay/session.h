@@ -63,7 +63,9 @@ struct client {
 	uint64_t told[2];		/* number of the last event handed over, by dialect: none comes twice */
 	char *channel;			/* path channel to subscribe to once authenticated; NULL: none */
 	char *channel_task;
-	const char *after;		/* SSE: Last-Event-ID */
+	int slots;			/* tasks an agent takes at once; 0: not said */
+	bool idle;			/* an agent that does not want tasks */
+	struct buf early;		/* plain messages that came before it was let in, each with its length before it */
 };
 
 struct session *session_new(enum session_kind kind, const char *address);
