@@ -52,7 +52,7 @@ static void on_close(void *arg)
 		r->sweep_at = mono_now() + (r->stop == STOP_NOT ? 0.5 : 0.05);
 	}
 	r->ws_ready = false;
-	r->ws_max = 0;
+	r->ws_max = -1;
 	forget_acks(r);
 	retry_later(r);
 }
@@ -85,20 +85,21 @@ static void on_text(void *arg, const char *text, size_t len)
 		say(r, "warning", NULL, "the relay sent something that makes no sense");
 	} else if (!strcmp(type, "auth.ok")) {
 		r->ws_ready = true;
+		r->ws_max = -1; /* it was told nothing yet */
 		r->ws_tries = 0;
 		if (r->cli->verbose)
 			say(r, "debug", NULL, "tasks come over the socket");
 	} else if (!strcmp(type, "task:delegate")) {
 		const struct jv *task = jv_get(m, "task");
 		const char *id = jv_str(task, "task_id");
+		struct job *j;
 
-		r->ws_max -= r->ws_max > 0;
 		if (!id || job_find(r, id))
 			say(r, "warning", NULL, "the relay delegated a task twice");
 		else if (r->stop != STOP_NOT || free_slots(r) < 1)
 			job_give_back(r, task);
-		else
-			job_start(r, task);
+		else if (job_start(r, task) && (j = job_find(r, id)))
+			j->over_socket = true;
 	} else if (!strcmp(type, "error") && jv_str(m, "ref") && !strcmp(jv_str(m, "ref"), "ready")) {
 		say(r, "warning", NULL, "the relay gives no tasks: %s", jv_str(m, "message") ? jv_str(m, "message") : "?");
 		ws_close(&r->ws, REFUSED);
@@ -121,11 +122,15 @@ bool socket_ready(const struct runner *r)
 	return r->ws_ready;
 }
 
-/* How many tasks it would take now. */
+/* How many tasks it would have at once: those that came over the socket, and what is free. 0: nothing new. */
 static int wanted(struct runner *r)
 {
-	int n = r->stop != STOP_NOT || r->drained || !r->swept || !may_claim(r) ? 0 : free_slots(r);
+	int n = free_slots(r);
 
+	if (!may_claim(r))
+		return 0;
+	for (struct job *j = r->jobs; j; j = j->next)
+		n += j->over_socket && j->state != JOB_DONE;
 	return n > 0 ? n : 0;
 }
 
@@ -134,7 +139,7 @@ static void say_ready(struct runner *r, int n)
 	struct buf b;
 
 	buf_init(&b);
-	buf_addf(&b, "{\"type\":\"ready\",\"id\":\"ready\",\"max\":%d,\"whole\":true%s%s}", n, r->types.n ? ",\"types\":" : "",
+	buf_addf(&b, "{\"type\":\"ready\",\"id\":\"ready\",\"slots\":%d,\"whole\":true%s%s}", n, r->types.n ? ",\"types\":" : "",
 		 r->types.n ? r->types.p : "");
 	ws_send(&r->ws, b.p, b.n);
 	buf_release(&b);
@@ -145,11 +150,12 @@ bool socket_report(struct runner *r, struct job *j, const char *body)
 {
 	struct buf b;
 
-	if (!r->ws_ready || j->report_tries || strlen(body) > OUTCOME_MAX || !strcmp(j->verdict, "released"))
+	if (!r->ws_ready || j->report_tries || strlen(body) > OUTCOME_MAX)
 		return false;
 	buf_init(&b);
 	/* body is {"fence":…,"result":…} or {"fence":…,"error":…}, still without its last brace */
-	buf_addf(&b, "{\"type\":\"task:result\",\"id\":\"%s\",\"task_id\":\"%s\",%s}", j->task_id, j->task_id, body + 1);
+	buf_addf(&b, "{\"type\":\"task:%s\",\"id\":\"%s\",\"task_id\":\"%s\",%s}",
+		 strcmp(j->verdict, "released") ? "result" : "release", j->task_id, j->task_id, body + 1);
 	ws_send(&r->ws, b.p, b.n);
 	buf_release(&b);
 	if (!r->ws_ready)
@@ -184,7 +190,7 @@ double socket_tick(struct runner *r, double now)
 		return now;
 	}
 	n = r->ws_ready ? wanted(r) : 0;
-	if (r->ws_ready && n != r->ws_max)
+	if (r->ws_ready && n != r->ws_max && (n || r->ws_max > 0))
 		say_ready(r, n);
 	return r->ws_ready ? r->ws.heard + SILENT_FOR + 0.1 : r->ws_opened + OPEN_FOR + 0.1;
 }

@@ -137,6 +137,7 @@ struct job {
 	struct call *report_call;
 	int report_tries;
 	double report_at;
+	bool over_socket; /* it came that way */
 	double ack_by;	  /* sent over the socket and not acknowledged yet; 0: not */
 	bool plain_error; /* the panel did not take the error as given; it gets a simple one */
 };
@@ -279,7 +280,7 @@ struct runner {
 	bool rest_only;
 	struct ws ws;
 	bool ws_ready; /* let in */
-	int ws_max;    /* how many tasks it was last told to bring, less those it brought */
+	int ws_max;    /* how many tasks it was last told to bring at once; -1: nothing yet */
 	int ws_tries;
 	double ws_at, ws_opened;
 

@@ -157,6 +157,8 @@ def test_a_worker_sees_its_own_tasks_only(driver, panel):
     client.none(lambda g: g["event"] == "message" and task["task_id"] in g.get("text", ""), 1)
     # What is its own it does see.
     task = panel.submit("other", requirements={"capabilities": caps[1]})
+    held = other.claim()[0]
+    other.progress(held, 0.5).expect(200)
     client.next(lambda g: g["event"] == "message" and task["task_id"] in g.get("text", ""), 10, "its own task")
     client.close()
 
