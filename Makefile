@@ -2,7 +2,7 @@
 # One Makefile for everything. `./mcp` installs what this needs and then calls it.
 #   make                 programs into build/
 #   make test            every suite (tests/run)
-#   make bench           the benchmark
+#   make bench           the benchmark (bench-ws: of the relay)
 #   make SAN=address,undefined …   the same with sanitizers, into build-san/
 #   make COV=1 …         the same with coverage counters, into build-cov/
 #   make install DESTDIR=…  PREFIX=/usr/local
@@ -24,7 +24,7 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isyst
 LIBS_ALL := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lfcgi -lcrypt -lm -lpthread
 # The relay touches neither store nor bcrypt: only what it names is linked, so that it stays small.
 LIBS_RELAY := -Wl,--as-needed $(shell pkg-config --libs libwebsockets libuv hiredis libcrypto 2>/dev/null) $(LIBS_ALL)
-LIBS_CLI := $(shell pkg-config --libs json-c libcurl 2>/dev/null) -lm -lpthread
+LIBS_CLI := $(shell pkg-config --libs json-c libcurl libcrypto 2>/dev/null) -lm -lpthread
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wundef
 HARDEN  := -fstack-protector-strong -fPIE
@@ -65,7 +65,7 @@ TESTS    := $(if $(UNIT_SRC),$(B)/tests/unit) $(if $(CONTRACT_SRC),$(B)/tests/co
 	    $(if $(LOAD_SRC),$(B)/tests/load) \
 	    $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)) $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC))
 
-.PHONY: all programs tests test bench docs check-docs install clean
+.PHONY: all programs tests test bench bench-ws docs check-docs install clean
 .DELETE_ON_ERROR:
 all: programs
 programs: $(PROGRAMS)
@@ -126,6 +126,12 @@ test:
 	tests/run
 bench: all tests
 	tests/bench/run
+# Clients and the relay to compare with come from npm (tests/package-lock.json).
+tests/node_modules: tests/package.json tests/package-lock.json
+	npm ci --prefix tests --no-audit --no-fund --silent && touch $@
+bench-ws: all tests
+	-@$(MAKE) -s tests/node_modules
+	tests/bench/ws
 
 # Documents that are made from the code's tables; CI fails when they are stale.
 docs: $(B)/mcp-api
@@ -158,7 +164,8 @@ install: all
 		conf/render conf/redis.conf SOCKET=/run/mcp-redis/redis.sock DIR=/var/lib/mcp/redis > $(DESTDIR)/etc/mcp/redis.conf
 	[ -e $(DESTDIR)/etc/mcp/lighttpd.conf ] || conf/render conf/lighttpd.conf HOST=127.0.0.1 PORT=8080 WEB_USER=www-data \
 		WWW=$(PREFIX)/share/mcp/www TMP=/tmp MAX_FDS=65536 MAX_CONNECTIONS=32768 ERRORS=$(PREFIX)/share/mcp/errors \
-		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock > $(DESTDIR)/etc/mcp/lighttpd.conf
+		FAST_SOCKET=/run/mcp/api.sock SLOW_SOCKET=/run/mcp/slow.sock JAVASCRIPT=/usr/share/javascript \
+		RELAY_HOST=127.0.0.1 RELAY_PORT=8081 > $(DESTDIR)/etc/mcp/lighttpd.conf
 
 clean:
 	rm -rf build build-san build-cov

@@ -318,6 +318,8 @@ static void put_headers(struct req *r, struct resp *p, int status, const char *t
 	buf_adds(out, "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
 	if (!p->content_type || strncmp(type, "text/html", 9) != 0)
 		buf_adds(out, "Cache-Control: no-store\r\nContent-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n");
+	else
+		buf_addf(out, "Content-Security-Policy: %s\r\n", docs_policy());
 	if (r->gate.rate_key && r->gate.limit) {
 		buf_addf(out, "RateLimit-Limit: %lld\r\nRateLimit-Remaining: %lld\r\nRateLimit-Reset: %d\r\n",
 			 (long long)r->gate.limit, (long long)(r->gate.limited ? 0 : r->gate.remaining), r->gate.reset_s);

@@ -4,10 +4,11 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "../lib/base/secret.h"
 #include "routes.h"
 #include "worker.h"
 
-static struct buf openapi, page;
+static struct buf openapi, page, policy;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void add_html(struct buf *b, const char *text)
@@ -139,12 +140,33 @@ static void build_page(void)
 	buf_adds(b, "</main></body></html>\n");
 }
 
+/* The page's own style is the one thing it may use: named by its digest. */
+static void build_policy(void)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *text = style + sizeof("<style>") - 1;
+	uint8_t d[MAC_LEN + 1] = { 0 };
+
+	sha256(text, strlen(text) - (sizeof("</style>") - 1), d);
+	buf_init(&policy);
+	buf_adds(&policy, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; style-src 'sha256-");
+	for (int i = 0; i < MAC_LEN; i += 3) {
+		uint32_t v = (uint32_t)d[i] << 16 | (uint32_t)d[i + 1] << 8 | (i + 2 < MAC_LEN ? d[i + 2] : 0);
+
+		for (int k = 18; k >= 0; k -= 6)
+			buf_addc(&policy, digits[v >> k & 63]);
+	}
+	policy.p[policy.n - 1] = '=';	/* 32 bytes: the last digit stands for none */
+	buf_adds(&policy, "'");
+}
+
 static void build(void)
 {
 	buf_init(&openapi);
 	openapi_write(&openapi);
 	buf_init(&page);
 	build_page();
+	build_policy();
 }
 
 const char *openapi_text(void)
@@ -157,6 +179,12 @@ const char *docs_page(void)
 {
 	pthread_once(&once, build);
 	return page.p;
+}
+
+const char *docs_policy(void)
+{
+	pthread_once(&once, build);
+	return policy.p;
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------ */

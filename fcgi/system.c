@@ -11,11 +11,12 @@
 #include "../lib/domain/agent.h"
 #include "../lib/domain/execution.h"
 #include "handlers.h"
+#include "probe.h"
 #include "worker.h"
 
 struct state {
-	bool store, bus, resources;
-	int64_t store_us, bus_us;
+	bool store, bus, relay, resources;
+	int64_t store_us, bus_us, relay_us;
 	double disk_free, memory_free;	/* shares */
 };
 
@@ -30,6 +31,7 @@ static void look(struct req *r, struct state *s)
 	s->store = store_ping(r->op.app->store, &e) == OK;
 	s->store_us = mono_us() - t;
 	s->bus = bus_ping(r->op.app->bus, &s->bus_us) == OK;
+	s->relay = relay_answers(r->op.app->cfg, &s->relay_us);
 	s->disk_free = statvfs(*r->op.app->cfg->home ? r->op.app->cfg->home : "/", &fs) == 0 && fs.f_blocks
 			       ? (double)fs.f_bavail / (double)fs.f_blocks : 1;
 	s->memory_free = 1;
@@ -40,7 +42,7 @@ static void look(struct req *r, struct state *s)
 
 static const char *overall(const struct state *s)
 {
-	return !s->store ? "unhealthy" : !s->bus || !s->resources ? "degraded" : "healthy";
+	return !s->store ? "unhealthy" : !s->bus || !s->relay || !s->resources ? "degraded" : "healthy";
 }
 
 static void check(struct jw *w, const char *name, const char *status, int64_t us)
@@ -62,6 +64,7 @@ static void write_checks(struct req *r, const struct state *s, struct jw *w)
 	jw_obj(w);
 	check(w, "database", s->store ? "healthy" : "unhealthy", s->store_us);
 	check(w, "redis", s->bus ? "healthy" : "unhealthy", s->bus_us);
+	check(w, "relay", s->relay ? "healthy" : "unhealthy", s->relay_us);
 	/* None is configured yet that the panel itself depends on. */
 	check(w, "external_services", "healthy", -1);
 	jw_key(w, "system_resources");
@@ -142,9 +145,11 @@ static const char *scheduler_state(struct req *r)
 enum err h_services(struct req *r, struct resp *p)
 {
 	const struct config *cfg = r->op.app->cfg;
+	char relay[RELAY_ADDRESS];
 	struct state s = { 0 };
 
 	look(r, &s);
+	relay_address(cfg, relay);
 	jw_arr(&p->w);
 	/* Addresses only: a URI may hold a password. */
 	service(&p->w, "api", "fastcgi", "healthy", cfg->api_socket);
@@ -152,10 +157,11 @@ enum err h_services(struct req *r, struct resp *p)
 	service(&p->w, "scheduler", "daemon", scheduler_state(r), NULL);
 	service(&p->w, "store", store_name(r->op.app->store), s.store ? "healthy" : "unhealthy", NULL);
 	service(&p->w, "redis", "redis", s.bus ? "healthy" : "unhealthy", NULL);
+	service(&p->w, "relay", "websocket", s.relay ? "healthy" : "unhealthy", relay);
 	if (*cfg->flask_api_url)
 		service(&p->w, "flask", "http", "unknown", cfg->flask_api_url);
 	jw_end_arr(&p->w);
-	p->count = *cfg->flask_api_url ? 6 : 5;
+	p->count = *cfg->flask_api_url ? 7 : 6;
 	p->list = true;
 	return OK;
 }

@@ -28,5 +28,7 @@ void dispatch(struct app *app, struct FCGX_Request *fcgi, struct arena *arena, b
 /* docs.c: text made once at start. */
 const char *openapi_text(void);
 const char *docs_page(void);
+/* The Content-Security-Policy of that page. */
+const char *docs_policy(void);
 
 #endif

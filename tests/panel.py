@@ -121,7 +121,7 @@ class Panel:
     """A panel of its own. Give it MongoDB's URI as `mongodb_uri` to share a server (a database of its own
     in it); without one a mongod of its own is started."""
 
-    PARTS = ("redis", "mongo", "api", "scheduler", "web")
+    PARTS = ("redis", "mongo", "relay", "api", "scheduler", "web")
 
     def __init__(self, store="sqlite", server="lighttpd", settings=None, mongodb_uri=None, build=None):
         self.store, self.server = store, server
@@ -131,6 +131,7 @@ class Panel:
         self.env = self._environment(mongodb_uri)
         self.prefix = "/api/v1"
         self.url = self.host = self.port = None
+        self.ws_url = self.relay_url = None     # ws://…/ws through the web server; http://… of the relay itself
         self.admin_user = self.admin_password = None
         self._admin_token = None
         self._lock = threading.Lock()
@@ -165,7 +166,7 @@ class Panel:
         self.mcp("up", *parts, "--store", self.store, "--server", self.server, *sets)
         with open(self.home + "/run/env") as f:
             lines = dict(shlex.split(line)[0].split("=", 1) for line in f)
-        self.url = lines["MCP_URL"]
+        self.url, self.ws_url, self.relay_url = lines["MCP_URL"], lines["MCP_WS_URL"], lines["MCP_RELAY_URL"]
         split = urllib.parse.urlsplit(self.url)
         self.host, self.port = split.hostname, split.port
         self.admin_user = lines["MCP_ADMIN_USER"]
@@ -187,7 +188,7 @@ class Panel:
             f.writelines(lines + [f"{k} = {v}\n" for k, v in settings.items()])
 
     def reload(self, *parts):
-        for part in parts or ("api", "scheduler"):
+        for part in parts or ("api", "scheduler", "relay"):
             os.kill(self.pid(part), signal.SIGHUP)
 
     def pid(self, part):
@@ -231,7 +232,7 @@ class Panel:
 
     def sanitizer_findings(self):
         """Lines in the logs by which a sanitizer reports something."""
-        return [f"{part}: {line}" for part in ("api", "scheduler") for line in self.log(part).splitlines()
+        return [f"{part}: {line}" for part in ("api", "scheduler", "relay") for line in self.log(part).splitlines()
                 if SANITIZER.search(line)]
 
     def close(self):
@@ -319,7 +320,9 @@ class Panel:
     def register_agent(self, name=None, type="worker", capabilities=("echo",), **more):
         body = {"name": name or f"agent-{os.urandom(4).hex()}", "type": type,
                 "capabilities": list(capabilities), **more}
-        return Agent(self, self.post("/agents/register", body).expect(201))
+        agent = Agent(self, self.post("/agents/register", body).expect(201))
+        agent.capabilities = list(capabilities)
+        return agent
 
     def submit(self, type="echo", **more):
         """A new task's record."""

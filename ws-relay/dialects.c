@@ -288,7 +288,7 @@ static void members(struct jw *w, const struct jv *task, bool camel)
 	}
 }
 
-void write_delegate(struct jw *w, const struct jv *task)
+void write_delegate(struct jw *w, const struct jv *task, bool whole)
 {
 	jw_obj(w);
 	jw_kstr(w, "type", "task:delegate");
@@ -297,5 +297,9 @@ void write_delegate(struct jw *w, const struct jv *task)
 	jw_obj(w);
 	members(w, task, true);
 	jw_end_obj(w);
+	if (whole) {
+		jw_key(w, "task");
+		jw_rawn(w, task->raw, task->raw_len);
+	}
 	jw_end_obj(w);
 }

@@ -20,6 +20,6 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 const char *outlet_prefix(enum outlet o);
 
 /* task:delegate, as agents get it: snake_case members, and a camelCase payload beside them. task: as the API answers it. */
-void write_delegate(struct jw *w, const struct jv *task);
+void write_delegate(struct jw *w, const struct jv *task, bool whole);
 
 #endif

@@ -126,7 +126,7 @@ def test_slow_requests_get_their_answer(panel):
 
 def test_system_routes(panel):
     health = panel.get("/health").expect(200).data
-    assert health["status"] == "healthy" and set(health["checks"]) == {"database", "redis", "external_services", "system_resources"}
+    assert health["status"] == "healthy" and set(health["checks"]) == {"database", "redis", "relay", "external_services", "system_resources"}
     assert "checks" not in panel.get("/health", token=None).expect(200).data
     for path in ("/health", "/ready", "/live", "/metrics", "/docs", "/openapi.json"):
         panel.get("/" + path, token=None).expect(200)

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""What is wrong, too large, too much or too slow ends alone; everybody else feels nothing."""
+import json
+import os
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+from raw import Raw
+
+
+@pytest.fixture
+def raw(panel):
+    """raw(): an authenticated WebSocket by hand, at the relay's own port or through the web server."""
+    opened = []
+
+    def make(url=None, auth=True, **more):
+        opened.append(Raw(url or direct(panel), token=panel.admin_token if auth else None, **more))
+        assert opened[-1].status == 101, opened[-1].head
+        if auth:
+            assert json.loads(opened[-1].text())["type"] == "auth.ok"
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def direct(panel):
+    return panel.relay_url.replace("http", "ws") + "/ws"
+
+
+@pytest.fixture(autouse=True)
+def others_feel_nothing(ws, panel):
+    """A bystander gets its events before and after."""
+    client = ws()
+    client.subscribe("tasks")
+    yield
+    task = panel.submit()["task_id"]
+    client.event("task.created", task_id=task, seconds=3)
+
+
+BAD = {
+    "not masked": lambda r: r.frame("{}", mask=False),
+    "reserved bits": lambda r: r.frame("{}", rsv=4),
+    "unknown opcode": lambda r: r.frame("{}", opcode=5),
+    "unknown control": lambda r: r.frame("", opcode=11),
+    "torn ping": lambda r: r.frame("x", opcode=9, fin=False),
+    "long ping": lambda r: r.frame("x" * 126, opcode=9),
+    "continuation of nothing": lambda r: r.frame("x", opcode=0),
+    "text within a message": lambda r: (r.frame("a", fin=False), r.frame("b")),
+    "no UTF-8": lambda r: r.frame(b"\xff\xfe{}"),
+    "close code of nobody": lambda r: r.frame(b"\x03\xec", opcode=8),
+    "half a close code": lambda r: r.frame(b"\x03", opcode=8),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_frames_end_the_connection(raw, name):
+    one = raw()
+    BAD[name](one)
+    assert one.end() in (None, 1000, 1002, 1003, 1005, 1007)
+
+
+@pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 1])
+def test_absurd_lengths(raw, size):
+    one = raw()
+    one.frame("x" * 100, length=size)
+    assert one.end() in (None, 1002, 1009, 4413)
+
+
+def test_too_large_a_message(raw):
+    one = raw()
+    try:
+        one.frame('{"type":"ping","pad":"' + "x" * 5_000_000 + '"}')
+    except ConnectionError:
+        pass
+    assert one.end() in (None, 4413, 1009)
+
+
+def test_too_large_a_message_in_pieces(raw):
+    one = raw()
+    try:
+        one.frame("x" * 60000, fin=False)
+        for _ in range(100):
+            one.frame("x" * 60000, opcode=0, fin=False)
+    except ConnectionError:
+        pass
+    assert one.end() in (None, 4413, 1009)
+
+
+def test_pieces_and_pings_between_are_fine(raw):
+    one = raw()
+    one.frame('{"ty', fin=False)
+    one.frame("hello", opcode=9)
+    one.frame('pe":"pi', opcode=0, fin=False)
+    one.frame('ng"}', opcode=0)
+    assert json.loads(one.text())["type"] == "pong"
+
+
+def test_byte_by_byte(raw):
+    one = raw()
+    data = b'{"type":"ping"}'
+    for b in bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data:
+        one.send(bytes([b]))
+        time.sleep(0.002)
+    assert json.loads(one.text())["type"] == "pong"
+
+
+@pytest.mark.parametrize("text", ["[" * 10000, '{"type":"auth"', '{"type":"ping"}{', '{"a":1,"a":2}', '"\\ud800"', "nul", "1e999", ""])
+def test_bad_json_ends_the_connection(raw, text):
+    one = raw()
+    one.frame(text)
+    assert one.end() in (1007, 1002)
+
+
+def test_a_flood_is_stopped(new_panel):
+    panel = new_panel(WS_MESSAGE_RATE=600)
+    one = Raw(direct(panel), token=panel.admin_token)
+    try:
+        for _ in range(500):
+            one.frame('{"type":"ping"}')
+    except ConnectionError:
+        pass
+    assert one.end() in (None, 4429)
+
+
+def test_garbage_for_a_handshake(panel):
+    seeds = random.Random(7)
+    for text in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"GET /ws HTTP/1.1\r\n" + b"X: " + b"a" * 100000 + b"\r\n\r\n",
+                 b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+                 b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 99\r\nSec-WebSocket-Key: x\r\n\r\n",
+                 *(bytes(seeds.randrange(256) for _ in range(300)) for _ in range(20))):
+        link = Raw(direct(panel), shake=False, seconds=2)
+        try:
+            link.send(text)
+            link.link.recv(1000)
+        except (TimeoutError, ConnectionError):
+            pass
+        link.close()
+
+
+def test_fuzzed_frames(panel):
+    """Random bytes, and mutations of good frames, on many connections; the relay lives on."""
+    seeds = random.Random(int(os.environ.get("SEED", "11")))
+    good = b'\x81\xfe\x00\xc8'[:2] + b"\x00\x7e" + b"\x00" * 4
+    end = time.monotonic() + 4
+    n = 0
+    while time.monotonic() < end:
+        one = Raw(direct(panel), token=panel.admin_token, seconds=2)
+        try:
+            for _ in range(seeds.randrange(1, 8)):
+                data = bytearray(seeds.choice([good, b'\x81\x8f\0\0\0\0{"type":"ping"}',
+                                               b'\x81\xb3\0\0\0\0{"type":"subscribe","id":"x","channel":"tasks"}    ']))
+                for _ in range(seeds.randrange(0, 6)):
+                    data[seeds.randrange(len(data))] = seeds.randrange(256)
+                if seeds.random() < 0.3:
+                    data += bytes(seeds.randrange(256) for _ in range(seeds.randrange(400)))
+                one.send(bytes(data))
+        except (OSError, EOFError):
+            pass
+        one.close()
+        n += 1
+    assert n > 20
+
+
+def test_a_slow_reader_is_told_and_dropped(panel, ws):
+    """It takes nothing while thousands of large events pass; another on the same relay gets them all, at once."""
+    slow = socket.create_connection((panel.host, int(panel.relay_url.rsplit(":", 1)[1])))
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.close()
+    one = Raw(direct(panel), token=panel.admin_token, seconds=30)
+    one.frame('{"type":"subscribe","id":"s","channel":"tasks"}')
+    quick = ws()
+    quick.subscribe("tasks")
+    agent = panel.register_agent(capabilities=["slow" + str(time.time_ns())])
+    caps = agent.capabilities
+    stop = threading.Event()
+    told = []
+
+    def watch():
+        while not stop.is_set():
+            try:
+                got = quick.next(lambda g: "slow-mark" in g.get("text", ""), 1)
+                told.append(got)
+            except AssertionError:
+                pass
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    sent = 0
+    task = panel.submit("slow", requirements={"capabilities": caps})
+    held = agent.claim()[0]
+    try:
+        # 8,192 messages or 8 MiB wait at most, beside what the kernel's buffers take.
+        while sent < 16000:
+            bodies = [{"type": "slow-mark", "parameters": {}, "requirements": {"capabilities": ["none-" + "x" * 200]}} for _ in range(500)]
+            panel.post("/tasks/batch", {"tasks": bodies}).expect(200, 207)
+            sent += 500
+    finally:
+        assert held["task_id"] == task["task_id"]
+        time.sleep(1)
+        stop.set()
+        watcher.join()
+    assert one.end() in (4431, None)
+    assert len(told) >= sent * 0.99, (len(told), sent)
+
+
+def test_many_connections_that_say_nothing(panel):
+    """Handshakes left open do not keep others out, and go by themselves."""
+    links = [Raw(direct(panel), shake=False) for _ in range(200)]
+    for link in links[:100]:
+        link.send(b"GET /ws HTTP/1.1\r\nHost: ")
+    client = Raw(direct(panel), token=panel.admin_token)
+    assert client.status == 101
+    client.close()
+    for link in links:
+        link.close()
+
+
+def test_more_than_max_connections(new_panel):
+    panel = new_panel(MAX_CONNECTIONS=20)
+    links = []
+    for _ in range(40):
+        try:
+            links.append(Raw(direct(panel), token=panel.admin_token, seconds=3))
+        except OSError:
+            pass
+    served = [l for l in links if getattr(l, "status", 0) == 101]
+    assert 10 <= len(served) <= 22
+    for link in links:
+        link.close()
+    panel.wait_for(lambda: Raw(direct(panel), token=panel.admin_token, seconds=3).status == 101, 10, "room again", every=0.2)
