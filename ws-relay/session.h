@@ -61,7 +61,7 @@ struct client {
 	int n_jobs;
 	struct hands *hands;		/* takes tasks */
 	bool asking;			/* a credential is being looked at */
-	uint64_t told[2];		/* number of the last event handed over, by dialect: none comes twice */
+	uint64_t told[3];		/* number of the last event handed over, by dialect: none comes twice */
 	char *channel;			/* path channel to subscribe to once authenticated; NULL: none */
 	char *channel_task;
 	int slots;			/* tasks an agent takes at once; 0: not said */
