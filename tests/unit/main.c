@@ -20,6 +20,7 @@
 	X(jsonschema) \
 	X(net) \
 	X(password) \
+	X(relay) \
 	X(schema) \
 	X(scheduler) \
 	X(time)
