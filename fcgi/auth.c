@@ -5,6 +5,7 @@
 
 #include "../lib/domain/user.h"
 #include "handlers.h"
+#include "oauth.h"
 #include "queries.h"
 
 #define COOKIE "mcp_refresh"
@@ -53,25 +54,6 @@ static const char *cookie_token(struct req *r)
 	return arena_strndup(r->op.arena, p, strcspn(p, "; "));
 }
 
-static bool is_form(const struct req *r)
-{
-	return r->body == NULL && r->body_len > 0;
-}
-
-static enum err client_credentials(struct req *r, struct token_pair *t)
-{
-	void *obj;
-	enum err err = schema_read_query(&client_credentials_schema, r->body_text, true, r->op.arena, &obj, r->op.err);
-
-	if (err)
-		return err;
-	const struct token_in *in = obj;
-
-	if (strcmp(in->grant_type, "client_credentials") != 0)
-		return error_field(r->op.err, "$.grant_type", "bad_value", "must be client_credentials");
-	return session_agent_login(&r->op, in->client_id, in->client_secret, t);
-}
-
 enum err h_auth_token(struct req *r, struct resp *p)
 {
 	struct token_pair t;
@@ -80,8 +62,8 @@ enum err h_auth_token(struct req *r, struct resp *p)
 
 	if (err)
 		return err;
-	if (is_form(r))
-		return token_answer(r, p, client_credentials(r, &t), &t);
+	if (r->form)
+		return oauth_token(r, p);
 	err = schema_read(&token_schema, r->body, r->op.arena, &obj, r->op.err);
 	if (err)
 		return err;
@@ -175,7 +157,7 @@ enum err h_auth_me(struct req *r, struct resp *p)
 enum err h_auth_ticket(struct req *r, struct resp *p)
 {
 	const char *ticket;
-	enum err err = session_ticket(&r->op, r->authorization, &ticket);
+	enum err err = session_ticket(&r->op, r->credential, &ticket);
 
 	if (err)
 		return err;

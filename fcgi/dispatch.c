@@ -15,6 +15,7 @@
 #include "../lib/domain/session.h"
 #include "../lib/net/netmatch.h"
 #include "handlers.h"
+#include "oauth.h"
 #include "routes.h"
 #include "worker.h"
 
@@ -90,6 +91,8 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 		key = auth + 7;
 	else if (auth && (strncasecmp(auth, "Bearer ", 7) == 0 || strncasecmp(auth, "Agent ", 6) == 0))
 		err = session_by_token(&r->op, strchr(auth, ' ') + 1, strlen(strchr(auth, ' ') + 1), &r->caller, iat);
+	else if (auth && r->form && strncasecmp(auth, "Basic ", 6) == 0)
+		return OK;	/* an OAuth 2 client's id and secret: the handler looks at them */
 	else if (auth)
 		return unauthenticated(r, "unknown authorization scheme");
 	if (r->caller.kind == CALLER_NONE && key && !err)
@@ -97,7 +100,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	if (err == ERR_UNAUTHENTICATED)
 		metric_add(M_AUTH_FAILURES, "", 1);
 	if (!err && r->caller.kind != CALLER_NONE)
-		r->authorization = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
+		r->credential = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
 	return err;
 }
 
@@ -265,6 +268,11 @@ static bool is_json(const char *type)
 	       (n > 5 && strncasecmp(type, "application/", 12) == 0 && strncasecmp(type + n - 5, "+json", 5) == 0);
 }
 
+static bool is_form(const struct route *route, const char *type)
+{
+	return (route->flags & ROUTE_FORM) && type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0;
+}
+
 static enum err parse_body(struct req *r, FCGX_Request *f)
 {
 	const struct route *route = r->route;
@@ -274,7 +282,7 @@ static enum err parse_body(struct req *r, FCGX_Request *f)
 
 	if (err || !route->body)
 		return err;
-	if ((route->flags & ROUTE_FORM) && type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0)
+	if (r->form)
 		return OK;	/* the handler reads it */
 	if (r->body_len && !is_json(type))
 		return error_set(r->op.err, ERR_MEDIA, "content type");
@@ -331,7 +339,9 @@ static void put_headers(struct req *r, struct resp *p, int status, const char *t
 	if (p->allow)
 		buf_addf(out, "Allow: %s\r\n", p->allow);
 	if (status == 401)
-		buf_adds(out, "WWW-Authenticate: Bearer realm=\"mcp\"\r\n");
+		buf_addf(out, "WWW-Authenticate: %s realm=\"mcp\"\r\n", r->form ? "Basic" : "Bearer");
+	if (r->form)
+		buf_adds(out, "Pragma: no-cache\r\n");	/* RFC 6749 section 5.1 asks for it */
 	if (p->location)
 		buf_addf(out, "Location: %s\r\n", p->location);
 	if (p->replayed)
@@ -362,38 +372,51 @@ static void put_success(struct req *r, struct resp *p, struct buf *out)
 	}
 	if (p->execution_id)
 		buf_addf(out, ",\"execution_id\":\"%s\"", p->execution_id);
+	if (p->top)
+		buf_addf(out, ",%s", p->top);
 	buf_addf(out, ",\"request_id\":\"%s\"}", r->op.request_id);
 }
 
+static void error_members(const struct req *r, enum err err, const char *message, struct jw *w)
+{
+	const struct error *e = r->op.err;
+
+	jw_kstr(w, "type", err_type(err));
+	jw_kstr(w, "code", err_text(err));
+	jw_kstr(w, "message", message);
+	if (e->fields || !e->extra) {
+		jw_key(w, "details");
+		jw_arr(w);
+		for (struct field_error *f = e->fields; f; f = f->next) {
+			jw_obj(w);
+			jw_kstr(w, "field", f->path);
+			jw_kstr(w, "code", f->code);
+			jw_kstr(w, "message", f->message);
+			jw_end_obj(w);
+		}
+		jw_end_arr(w);
+	} else {
+		jw_kraw(w, "details", e->extra);
+	}
+	jw_ktime(w, "timestamp", now_ms());
+	jw_kstr(w, "request_id", r->op.request_id);
+}
+
+/* An OAuth 2 client looks for its own kind of error: there `error` is a word, and ours stands in `details`. */
 static void put_error(struct req *r, enum err err, struct buf *out)
 {
 	const struct error *e = r->op.err;
+	const char *message = e->message[0] && e->code == err ? e->message : err_message(err);
 	struct jw w;
 
 	jw_init(&w, out);
 	jw_obj(&w);
 	jw_kbool(&w, "success", false);
-	jw_key(&w, "error");
+	if (r->form)
+		oauth_error(r, err, message, &w);
+	jw_key(&w, r->form ? "details" : "error");
 	jw_obj(&w);
-	jw_kstr(&w, "type", err_type(err));
-	jw_kstr(&w, "code", err_text(err));
-	jw_kstr(&w, "message", e->message[0] && e->code == err ? e->message : err_message(err));
-	if (e->fields || !e->extra) {
-		jw_key(&w, "details");
-		jw_arr(&w);
-		for (struct field_error *f = e->fields; f; f = f->next) {
-			jw_obj(&w);
-			jw_kstr(&w, "field", f->path);
-			jw_kstr(&w, "code", f->code);
-			jw_kstr(&w, "message", f->message);
-			jw_end_obj(&w);
-		}
-		jw_end_arr(&w);
-	} else {
-		jw_kraw(&w, "details", e->extra);
-	}
-	jw_ktime(&w, "timestamp", now_ms());
-	jw_kstr(&w, "request_id", r->op.request_id);
+	error_members(r, err, message, &w);
 	jw_end_obj(&w);
 	jw_end_obj(&w);
 }
@@ -539,13 +562,22 @@ static void record(const struct req *r, int status, enum err err, int64_t starte
 		log_timed(LOG_DEBUG, took, "%s %s answered %d", r->method, endpoint, status);
 }
 
-void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
+/* Is there nothing of the body that was not read? */
+static bool read_whole(const struct req *r, FCGX_Request *f)
+{
+	const char *length = param(f, "CONTENT_LENGTH");
+
+	return !length || (size_t)strtoull(length, NULL, 10) == r->body_len;
+}
+
+bool dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 {
 	int64_t started = mono_us();
 	struct error e;
 	struct req r = { .method = param(f, "REQUEST_METHOD"), .query = param(f, "QUERY_STRING"), .slow = slow, .out = f->out, .client_fd = f->ipcFd,
 			 .origin = param(f, "HTTP_ORIGIN"), .host = param(f, "HTTP_HOST"), .cookie = param(f, "HTTP_COOKIE"),
-			 .user_agent = param(f, "HTTP_USER_AGENT"), .body_text = "" };
+			 .user_agent = param(f, "HTTP_USER_AGENT"), .authorization = param(f, "HTTP_AUTHORIZATION"),
+			 .body_text = "" };
 	struct resp p = { .count = -1 };
 	const char *uri = param(f, "REQUEST_URI");
 	const char *allow;
@@ -571,6 +603,7 @@ void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 		err = error_set(&e, ERR_BAD_REQUEST, "path escapes");
 	else
 		r.route = route_match(arena, head ? "GET" : r.method, path, r.arg, &err, &allow);
+	r.form = r.route && is_form(r.route, param(f, "CONTENT_TYPE"));
 	if (!err)
 		err = process(&r, &p, f);
 	int status;
@@ -588,4 +621,5 @@ void dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 	record(&r, status, err, started);
 	buf_release(&p.data);
 	log_context_clear();
+	return read_whole(&r, f);
 }

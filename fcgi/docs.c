@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "../lib/base/secret.h"
+#include "oauth.h"
 #include "routes.h"
 #include "worker.h"
 
@@ -102,6 +103,8 @@ static void html_route(struct buf *b, const struct route *r)
 		html_table(b, "Query", r->query);
 	if (r->body)
 		html_table(b, "Body", r->body);
+	if (r->flags & ROUTE_FORM)
+		html_table(b, "Body, as a form", &oauth_form_schema);
 	buf_adds(b, "</details>");
 }
 
@@ -223,6 +226,12 @@ static void md_tag(struct buf *b, const char *tag)
 			md_table(b, "Query:", r->query);
 		if (r->body)
 			md_table(b, "Body:", r->body);
+		if (r->flags & ROUTE_FORM) {
+			md_table(b, "Body, as a form (`application/x-www-form-urlencoded`):", &oauth_form_schema);
+			buf_adds(b, "\nA form is answered as RFC 6749 asks for: the tokens stand at the top level too, `error` is a word "
+				    "of its section 5.2 with `error_description` beside it, and the usual error object is `details`. "
+				    "The client may authenticate by HTTP Basic instead.\n");
+		}
 	}
 	buf_adds(b, "\n## Answers\n");
 	for (const struct answer_type *t = answer_types; t->name; t++) {

@@ -25,8 +25,11 @@ struct req {
 	const struct jv *body;		/* parsed; an empty body is {} */
 	void *in;			/* body read by route->body, unless the route takes it raw */
 	void *q;			/* query read by route->query */
-	const char *authorization;	/* the credential the caller was known by; NULL: none */
+	const char *credential;		/* the Authorization the caller was known by; NULL: none */
 	const char *origin, *host, *cookie, *user_agent;
+	const char *authorization;	/* the header as it came; NULL: none */
+	bool form;			/* the body is a form: an OAuth 2 client asks (oauth.h) */
+	const char *oauth_error;	/* RFC 6749 section 5.2, where the status alone does not say it */
 	bool slow;			/* served by the slow pool: may wait */
 	struct gate gate;
 	int client_fd;			/* the web server's end of this request */
@@ -42,6 +45,7 @@ struct resp {
 	int64_t count;			/* -1: none */
 	const char *next_cursor;
 	const char *execution_id;	/* at top level too (P6) */
+	const char *top;		/* more top-level members, as JSON text: "k":v,"k":v */
 	const char *set_cookie, *location, *allow;
 	bool list;			/* next_cursor is written even when it is null */
 	bool streamed;			/* headers and body are out already */

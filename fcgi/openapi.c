@@ -3,6 +3,7 @@
 #include <ctype.h>
 
 #include "../lib/base/version.h"
+#include "oauth.h"
 #include "routes.h"
 
 static void ref(struct jw *w, const char *kind, const char *name, size_t n)
@@ -188,6 +189,8 @@ static void request_body(struct jw *w, const struct route *r)
 	jw_key(w, "schema");
 	ref(w, "schemas", r->body->name, strlen(r->body->name));
 	jw_end_obj(w);
+	if (r->flags & ROUTE_FORM)
+		jw_kraw(w, "application/x-www-form-urlencoded", "{\"schema\":{\"$ref\":\"#/components/schemas/OAuthTokenRequest\"}}");
 	jw_end_obj(w);
 	jw_end_obj(w);
 }
@@ -255,6 +258,13 @@ static void success_schema(struct jw *w, const struct route *r)
 		jw_kraw(w, "count", "{\"type\":\"integer\"}");
 		jw_kraw(w, "next_cursor", "{\"type\":[\"string\",\"null\"]}");
 	}
+	if (r->flags & ROUTE_FORM) {
+		/* to a form, the same as in data (RFC 6749 section 5.1) */
+		jw_kraw(w, "access_token", "{\"type\":\"string\"}");
+		jw_kraw(w, "refresh_token", "{\"type\":\"string\"}");
+		jw_kraw(w, "token_type", "{\"const\":\"Bearer\"}");
+		jw_kraw(w, "expires_in", "{\"type\":\"integer\"}");
+	}
 	jw_end_obj(w);
 	jw_kraw(w, "required", "[\"success\",\"data\",\"request_id\"]");
 	jw_end_obj(w);
@@ -310,7 +320,10 @@ static void responses(struct jw *w, const struct route *r)
 			continue;
 		snprintf(code, sizeof(code), "%d", errors[i]);
 		jw_key(w, code);
-		ref(w, "responses", "Error", 5);
+		if (r->flags & ROUTE_FORM)
+			ref(w, "responses", "OAuthError", 10);
+		else
+			ref(w, "responses", "Error", 5);
 	}
 	jw_end_obj(w);
 }
@@ -383,7 +396,9 @@ static void error_response(struct jw *w)
 {
 	jw_kraw(w, "responses",
 		"{\"Error\":{\"description\":\"The error envelope\",\"content\":{\"application/json\":{\"schema\":"
-		"{\"$ref\":\"#/components/schemas/ErrorEnvelope\"}}}}}");
+		"{\"$ref\":\"#/components/schemas/ErrorEnvelope\"}}}},\"OAuthError\":{\"description\":\"The error envelope; to a "
+		"form, RFC 6749 section 5.2 with the error object in details\",\"content\":{\"application/json\":{\"schema\":{\"anyOf\":["
+		"{\"$ref\":\"#/components/schemas/ErrorEnvelope\"},{\"$ref\":\"#/components/schemas/OAuthErrorAnswer\"}]}}}}}");
 }
 
 /* The items of a batch are checked one by one, and a bad one is answered as such: anything may stand there. */
@@ -416,6 +431,26 @@ static void batch_schema(struct jw *w, const struct schema *s)
 	jw_end_obj(w);
 }
 
+/* Unlike a JSON body it may hold more: an OAuth 2 server has to ignore what it does not know. */
+static void oauth_form(struct jw *w)
+{
+	const struct schema *s = &oauth_form_schema;
+
+	jw_key(w, s->name);
+	jw_obj(w);
+	jw_kstr(w, "type", "object");
+	jw_kstr(w, "description", s->help);
+	jw_key(w, "properties");
+	jw_obj(w);
+	for (size_t i = 0; i < s->n; i++) {
+		jw_key(w, s->fields[i].name);
+		field_write(&s->fields[i], w);
+	}
+	jw_end_obj(w);
+	jw_kraw(w, "required", "[\"grant_type\"]");
+	jw_end_obj(w);
+}
+
 static void components(struct jw *w)
 {
 	jw_key(w, "components");
@@ -432,6 +467,12 @@ static void components(struct jw *w)
 		"\"timestamp\":{\"type\":\"string\",\"format\":\"date-time\"},\"request_id\":{\"type\":\"string\"}},"
 		"\"required\":[\"type\",\"code\",\"message\",\"details\",\"timestamp\",\"request_id\"]}},"
 		"\"required\":[\"success\",\"error\"]}");
+	jw_kraw(w, "OAuthErrorAnswer",
+		"{\"type\":\"object\",\"properties\":{\"success\":{\"const\":false},\"error\":{\"enum\":[\"invalid_request\","
+		"\"invalid_client\",\"invalid_grant\",\"unauthorized_client\",\"unsupported_grant_type\",\"server_error\","
+		"\"temporarily_unavailable\"]},\"error_description\":{\"type\":\"string\"},\"details\":{\"type\":\"object\"}},"
+		"\"required\":[\"success\",\"error\",\"error_description\",\"details\"]}");
+	oauth_form(w);
 	for (const struct answer_type *t = answer_types; t->name; t++) {
 		jw_key(w, t->name);
 		answer_schema(w, t);

@@ -132,7 +132,7 @@ const struct route routes[] = {
 
 	/* people and keys */
 	{ "U1", "POST", "/auth/token", h_auth_token, &token_schema, NULL, OPEN, RATE_API, RAW | ROUTE_FORM, 200, "Token", "auth",
-	  "Tokens for an agent or a person; OAuth 2 client credentials as a form" },
+	  "Tokens for an agent or a person; as a form, the token endpoint of OAuth 2" },
 	{ "U1", "POST", "/auth/login", h_auth_login, &login_schema, NULL, OPEN, RATE_API, 0, 200, "Token", "auth",
 	  "Log a person in; a browser (Origin) keeps the refresh token in a cookie no script can read" },
 	{ "U1", "POST", "/auth/refresh", h_auth_refresh, &refresh_schema, NULL, OPEN, RATE_API, 0, 200, "Token", "auth",

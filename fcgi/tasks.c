@@ -173,7 +173,7 @@ enum err h_task_get(struct req *r, struct resp *p)
 	one.n--;
 	buf_adds(&one, ",\"logs\":");
 	jw_init(&w, &one);
-	err = task_logs_tail(&r->op, t->id, &w);
+	err = task_logs_tail(&r->op, t, &w);
 	buf_addc(&one, '}');
 	if (!err)
 		jw_rawn(&p->w, one.p, one.n);

@@ -53,6 +53,18 @@ static void handle(int sig, void (*fn)(int))
 		abort();
 }
 
+/*
+ * libfcgi ends a connection by shutdown(2) and then waits for up to two seconds until the other side has closed
+ * too, lest a reset overtakes the answer while the request is still being sent. A request that was read to its end
+ * needs no such care, and its thread is free at once.
+ */
+static void finish(FCGX_Request *request, bool whole)
+{
+	if (whole && FCGX_GetChar(request->in) == EOF)
+		FCGX_Detach(request);
+	FCGX_Finish_r(request);
+}
+
 static void *serve(void *arg)
 {
 	struct pool *pool = arg;
@@ -67,8 +79,7 @@ static void *serve(void *arg)
 	while (!worker_stop) {
 		if (FCGX_Accept_r(&request) < 0)
 			continue;	/* interrupted, or the web server went away: look whether to stop */
-		dispatch(pool->app, &request, &arena, pool->slow);
-		FCGX_Finish_r(&request);
+		finish(&request, dispatch(pool->app, &request, &arena, pool->slow));
 		arena_reset(&arena);
 	}
 	FCGX_Free(&request, 1);

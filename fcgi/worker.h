@@ -21,9 +21,9 @@ int worker_run(const struct worker_options *o);
 /* Set by signal handlers only. */
 extern volatile sig_atomic_t worker_stop, worker_reload;
 
-/* dispatch.c: one request from the web server, answered. */
+/* dispatch.c: one request from the web server, answered. True: its body was read to the end. */
 struct FCGX_Request;
-void dispatch(struct app *app, struct FCGX_Request *fcgi, struct arena *arena, bool slow);
+bool dispatch(struct app *app, struct FCGX_Request *fcgi, struct arena *arena, bool slow);
 
 /* docs.c: text made once at start. */
 const char *openapi_text(void);

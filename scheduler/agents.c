@@ -86,7 +86,7 @@ static enum err judge_silent(struct op *op, void *arg, int i)
 		struct beat known = { .at = a->last_heartbeat, .load = -1 };
 
 		memcpy(known.agent_id, a->id, ID_TEXT);
-		return bus_beat(op->app->bus, &known) == ERR_VALIDATION ? ERR_INTERNAL : OK;
+		return bus_beat(op->app->bus, &known, NULL, NULL) == ERR_VALIDATION ? ERR_INTERNAL : OK;
 	}
 	if (err && err != ERR_NOT_FOUND)
 		return err;

@@ -120,14 +120,15 @@ void fleet_set(struct sched *s, struct agent *const *agents, int n)
 bool fleet_ended(struct sched *s, const char *agent_id, enum push_end how)
 {
 	struct fleet *f = s->fleet;
-	bool note = how == PUSH_ANSWERED;
+	bool well = how == PUSH_ANSWERED || how == PUSH_ACCEPTED;
+	bool note = well;
 
 	pthread_mutex_lock(&f->lock);
 	struct entry *e = entry_find(f->entries, f->n_entries, agent_id);
 
 	if (e) {
-		e->ended++;
-		if (how == PUSH_ANSWERED)
+		e->ended += how != PUSH_ACCEPTED;
+		if (well)
 			e->failures = 0;
 		if (how == PUSH_WENT_WRONG && ++e->failures == BREAK_AFTER)
 			log_warn("agent %s: %d pushes in a row went wrong; no more for %d s or until it is heard of", agent_id,

@@ -210,7 +210,7 @@ static enum err settle_push(struct sched *s, struct op *op, struct call *c)
 	if (err)
 		log_info("the answer to push %s was not wanted (%s)", c->id, err_text(err));
 	error_init(op->err, op->arena);
-	bool note = fleet_ended(s, c->agent_id, taken ? PUSH_ANSWERED : PUSH_WENT_WRONG);
+	bool note = fleet_ended(s, c->agent_id, result ? PUSH_ANSWERED : taken ? PUSH_ACCEPTED : PUSH_WENT_WRONG);
 
 	if (!taken)
 		log_warn("push %s to agent %s failed (%s %d): %s", c->id, c->agent_id, net_outcome_name(c->outcome), c->status,

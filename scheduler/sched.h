@@ -80,7 +80,7 @@ bool fleet_any(const struct fleet *f);
  * A push has ended: the agent has room again, and how it went counts for whether it is pushed to soon. True: it answered,
  * and that has not been noted as a sign of life for a second.
  */
-enum push_end { PUSH_ANSWERED, PUSH_WENT_WRONG, PUSH_NOT_SENT };
+enum push_end { PUSH_ANSWERED, PUSH_ACCEPTED, PUSH_WENT_WRONG, PUSH_NOT_SENT };	/* accepted: the agent still holds the task */
 bool fleet_ended(struct sched *s, const char *agent_id, enum push_end how);
 
 /* --- the sender (sender.c) -------------------------------------------------------------------------------- */

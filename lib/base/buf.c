@@ -227,6 +227,11 @@ void jw_double(struct jw *w, double v)
 		return;
 	}
 	sep(w);
+	/* Whole numbers are the common case, and printing a double is slow. */
+	if (fabs(v) < 1e15 && v == (double)(int64_t)v) {
+		buf_addf(w->out, "%" PRId64, (int64_t)v);
+		return;
+	}
 	for (int digits = 6; digits <= 17; digits++) {
 		char text[40];
 		int n = snprintf(text, sizeof(text), "%.*g", digits, v);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "log.h"
 
@@ -307,6 +308,17 @@ static bool check(const struct config *c, struct buf *problems)
 }
 
 /* Defaults that depend on other keys. */
+/*
+ * Requests are grouped within a process, and mongod wants the other half of the cores; so no more processes than
+ * are needed to use the cores.
+ */
+static int64_t default_workers(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cores < 4 ? 1 : cores < 16 ? cores / 2 : 8;
+}
+
 static void derive(struct config *c)
 {
 	if (*c->home) {
@@ -320,7 +332,7 @@ static void derive(struct config *c)
 	if (c->debug)
 		c->log_level = "DEBUG";
 	if (!c->api_workers)
-		c->api_workers = strncmp(c->store_uri, "sqlite:", 7) == 0 ? 1 : 2;
+		c->api_workers = strncmp(c->store_uri, "sqlite:", 7) == 0 ? 1 : default_workers();
 }
 
 bool config_load(struct config *c, const char *file, struct buf *problems)

@@ -123,6 +123,13 @@ struct bus_post {
 	int64_t lease_until;		/* with LEASE */
 	/* a word on the wake channel beside ADD's own: "x <execution>" ended, "s" scheduler look, … NULL: none */
 	const char *wake;
+	/* an execution's progress, to be read from the cache; id NULL: none */
+	struct {
+		const char *id, *status;
+		double progress;	/* 0–1 */
+		int current_stage;
+		bool over;		/* it is forgotten a day later */
+	} run;
 };
 /* Copies what it needs. n posts keep their order. Thread-safe; never blocks on the network. */
 void bus_post(struct bus *b, const struct bus_post *posts, int n);
@@ -171,7 +178,8 @@ struct beat {
 	double load;			/* 0–1, -1 unknown */
 	const char *resources, *metrics;	/* JSON or NULL */
 };
-enum err bus_beat(struct bus *b, const struct beat *beat) MUST_CHECK;
+/* before: what was known until now, in a's memory; NULL: does not matter. One round trip. */
+enum err bus_beat(struct bus *b, const struct beat *beat, struct arena *a, struct beat *before) MUST_CHECK;
 /* out[i] matches ids[i]; at = 0 where none is known. */
 enum err bus_beats(struct bus *b, const char *const *ids, int n, struct arena *a, struct beat *out) MUST_CHECK;
 /* Agents whose last beat is older than before_ms / newer than since_ms; at most limit. */
@@ -183,11 +191,6 @@ enum err bus_agent_forget(struct bus *b, const char *agent_id) MUST_CHECK;
 /* Replace the agent's membership in the capability index. */
 enum err bus_agent_index(struct bus *b, const char *agent_id, const char *const *old_caps, int n_old,
 			 const char *const *caps, int n) MUST_CHECK;
-
-/* --- progress of executions (cache) ---------------------------------------------------------------- */
-
-enum err bus_execution_progress(struct bus *b, const char *execution_id, const char *status, double progress,
-				int current_stage) MUST_CHECK;
 
 /* --- cache, presence ------------------------------------------------------------------------------- */
 

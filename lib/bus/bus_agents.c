@@ -11,15 +11,44 @@ static void field(struct cmd *c, const char *name, const char *value)
 	cmd_arg(c, value);
 }
 
-enum err bus_beat(struct bus *b, const struct beat *beat)
+static const char *text_of(struct arena *a, const redisReply *r)
+{
+	return r->type == REDIS_REPLY_STRING ? arena_strndup(a, r->str, r->len) : NULL;
+}
+
+static void read_beat(struct arena *a, const redisReply *r, struct beat *out)
+{
+	if (r->type != REDIS_REPLY_ARRAY || r->elements != 5)
+		return;
+	out->at = reply_int(r->element[0]);
+	out->status = text_of(a, r->element[1]);
+	if (r->element[2]->type == REDIS_REPLY_STRING)
+		out->load = strtod(r->element[2]->str, NULL);
+	out->resources = text_of(a, r->element[3]);
+	out->metrics = text_of(a, r->element[4]);
+}
+
+static void ask_beat(struct cmd *c, const char *agent_id)
+{
+	static const char *const fields[] = { "beat", "status", "load", "resources", "metrics" };
+
+	cmd_begin(c, 7, "HMGET");
+	cmd_key(c, "agents:status:", agent_id);
+	for (int f = 0; f < 5; f++)
+		cmd_arg(c, fields[f]);
+}
+
+enum err bus_beat(struct bus *b, const struct beat *beat, struct arena *a, struct beat *before)
 {
 	struct cmd c;
-	redisReply *r[2];
+	redisReply *r[3];
 	int64_t at = beat->at ? beat->at : now_ms();
 	int fields = 1 + (beat->status != NULL) + (beat->load >= 0) + (beat->resources != NULL) +
 		     (beat->metrics != NULL);
 
 	cmd_init(&c);
+	if (before)
+		ask_beat(&c, beat->agent_id);
 	cmd_begin(&c, 4, "ZADD");
 	cmd_key(&c, "agents:active", "");
 	cmd_int(&c, at);
@@ -40,45 +69,29 @@ enum err bus_beat(struct bus *b, const struct beat *beat)
 		field(&c, "resources", beat->resources);
 	if (beat->metrics)
 		field(&c, "metrics", beat->metrics);
+	int n = c.replies;
 	enum err err = bus_call(b, &c, r);
 
-	if (!err)
-		replies_free(r, 2);
 	cmd_release(&c);
-	return err;
-}
-
-static const char *text_of(struct arena *a, const redisReply *r)
-{
-	return r->type == REDIS_REPLY_STRING ? arena_strndup(a, r->str, r->len) : NULL;
-}
-
-static void read_beat(struct arena *a, const redisReply *r, struct beat *out)
-{
-	if (r->type != REDIS_REPLY_ARRAY || r->elements != 5)
-		return;
-	out->at = reply_int(r->element[0]);
-	out->status = text_of(a, r->element[1]);
-	if (r->element[2]->type == REDIS_REPLY_STRING)
-		out->load = strtod(r->element[2]->str, NULL);
-	out->resources = text_of(a, r->element[3]);
-	out->metrics = text_of(a, r->element[4]);
+	if (err)
+		return err;
+	if (before) {
+		*before = (struct beat){ .load = -1 };
+		read_beat(a, r[0], before);
+	}
+	replies_free(r, n);
+	return OK;
 }
 
 /* out[i].agent_id is set; fill in the rest. */
 static enum err fetch(struct bus *b, struct arena *a, struct beat *out, int n)
 {
-	static const char *const fields[] = { "beat", "status", "load", "resources", "metrics" };
 	redisReply *replies[BEATS_CHUNK];
 	struct cmd c;
 
 	cmd_init(&c);
-	for (int i = 0; i < n; i++) {
-		cmd_begin(&c, 7, "HMGET");
-		cmd_key(&c, "agents:status:", out[i].agent_id);
-		for (int f = 0; f < 5; f++)
-			cmd_arg(&c, fields[f]);
-	}
+	for (int i = 0; i < n; i++)
+		ask_beat(&c, out[i].agent_id);
 	enum err err = bus_call(b, &c, replies);
 
 	cmd_release(&c);

@@ -6,6 +6,8 @@
  */
 #include "bus_internal.h"
 
+#define RUN_KEPT_S 86400	/* the progress of an execution, after its end */
+
 enum set { SET_PENDING, SET_RUNNING, SET_ASSIGNED };
 
 /* "member is (not) in this set", with its score */
@@ -180,6 +182,28 @@ static void wake_part(struct batch *b, const struct post *posts)
 	}
 }
 
+/* How far an execution is. One that was retried from its failed stage lives again. */
+static void run_part(struct batch *b, const struct post *p)
+{
+	char key[ID_TEXT + 32];
+	char text[32];
+
+	snprintf(key, sizeof(key), "%.*s:progress", ID_TEXT, p->run);
+	snprintf(text, sizeof(text), "%.6g", p->run_progress);
+	command(b, 7, "HSET");
+	cmd_key(&b->body, "pipeline:", key);
+	cmd_arg(&b->body, "status");
+	cmd_arg(&b->body, p->run_status);
+	cmd_arg(&b->body, "progress");
+	cmd_arg(&b->body, text);
+	cmd_arg(&b->body, "current_stage");
+	cmd_int(&b->body, p->run_stage);
+	command(b, p->run_over ? 2 : 1, p->run_over ? "EXPIRE" : "PERSIST");
+	cmd_key(&b->body, "pipeline:", key);
+	if (p->run_over)
+		cmd_int(&b->body, RUN_KEPT_S);
+}
+
 void batch_build(struct cmd *out, const struct post *posts, const char *proc_id, int64_t batch_no, bool again)
 {
 	struct batch b;
@@ -190,6 +214,8 @@ void batch_build(struct cmd *out, const struct post *posts, const char *proc_id,
 	queue_part(&b, posts);
 	wake_part(&b, posts);
 	for (const struct post *p = posts; p; p = p->next) {
+		if (p->run)
+			run_part(&b, p);
 		if (!p->event)
 			continue;
 		cmd_arg(&b.body, "E");

@@ -194,8 +194,11 @@ struct post {
 	int64_t seq;
 	size_t bytes;
 	int64_t lane, order_key, lease_until;
-	const char *event, *task_id, *lane_sig, *agent_id, *wake;	/* NULL when none */
+	const char *event, *task_id, *lane_sig, *agent_id, *wake, *run, *run_status;	/* NULL when none */
 	size_t event_n;
+	double run_progress;
+	int run_stage;
+	bool run_over;
 	enum bus_queue_op op;
 };
 struct post *post_new(const struct bus_post *p);

@@ -1,42 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* Events read back, cache, progress of executions, processes. */
+/* Events read back, cache, processes. */
 #include "bus_internal.h"
-
-#define PROGRESS_KEPT_S 86400	/* after the end */
-
-enum err bus_execution_progress(struct bus *b, const char *execution_id, const char *status, double progress,
-				int current_stage)
-{
-	struct cmd c;
-	redisReply *r[2];
-	char key[ID_TEXT + 32];
-	char text[32];
-	bool over = strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
-		    strcmp(status, "cancelled") == 0;
-
-	snprintf(key, sizeof(key), "%.*s:progress", ID_TEXT, execution_id);
-	snprintf(text, sizeof(text), "%.6g", progress);
-	cmd_init(&c);
-	cmd_begin(&c, 8, "HSET");
-	cmd_key(&c, "pipeline:", key);
-	cmd_arg(&c, "status");
-	cmd_arg(&c, status);
-	cmd_arg(&c, "progress");
-	cmd_arg(&c, text);
-	cmd_arg(&c, "current_stage");
-	cmd_int(&c, current_stage);
-	/* A run retried from its failed stage lives again. */
-	cmd_begin(&c, over ? 3 : 2, over ? "EXPIRE" : "PERSIST");
-	cmd_key(&c, "pipeline:", key);
-	if (over)
-		cmd_int(&c, PROGRESS_KEPT_S);
-	enum err err = bus_call(b, &c, r);
-
-	if (!err)
-		replies_free(r, 2);
-	cmd_release(&c);
-	return err;
-}
 
 enum err bus_cache_get(struct bus *b, const char *key, struct arena *a, const char **value)
 {

@@ -50,17 +50,20 @@ struct post *post_new(const struct bus_post *p)
 {
 	size_t event_room = p->type ? size_of(p->type) + size_of(p->data) + TIME_TEXT + 48 : 0;
 	size_t bytes = sizeof(struct post) + event_room + size_of(p->task_id) + size_of(p->lane_sig) +
-		       size_of(p->agent_id) + size_of(p->wake);
+		       size_of(p->agent_id) + size_of(p->wake) + size_of(p->run.id) + size_of(p->run.status);
 	struct post *post = xmalloc(bytes);
 	char *at = (char *)(post + 1);
 
 	*post = (struct post){
 		.bytes = bytes, .op = p->op, .lane = p->lane, .order_key = p->order_key, .lease_until = p->lease_until,
+		.run_progress = p->run.progress, .run_stage = p->run.current_stage, .run_over = p->run.over,
 	};
 	put(&post->task_id, &at, p->task_id);
 	put(&post->lane_sig, &at, p->lane_sig);
 	put(&post->agent_id, &at, p->agent_id);
 	put(&post->wake, &at, p->wake);
+	put(&post->run, &at, p->run.id);
+	put(&post->run_status, &at, p->run.status);
 	if (p->type) {
 		post->event = at;
 		post->event_n = put_event(at, event_room, p);

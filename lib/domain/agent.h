@@ -66,6 +66,8 @@ enum err agent_from_record(struct op *op, const struct record *rec, struct agent
 struct record *agent_to_record(struct op *op, const struct agent *a);
 /* Fill status and load of n agents from the bus (one round trip) and the clock. */
 void agents_liveness(struct op *op, struct agent **agents, int n);
+/* Its liveness from what is known of its heartbeats: what it said of itself counts as long as it is heard of. */
+void agent_judge(struct op *op, struct agent *a, const struct beat *b);
 void agent_json(const struct agent *a, struct jw *w);
 perms_t agent_perms(const struct agent *a);
 

@@ -134,8 +134,7 @@ enum err agent_load(struct op *op, const char *id, struct agent **out)
 	return err;
 }
 
-/* What the agent said of itself counts as long as it is heard of. */
-static void judge(struct op *op, struct agent *a, const struct beat *b)
+void agent_judge(struct op *op, struct agent *a, const struct beat *b)
 {
 	int64_t limit = 2 * op->app->cfg->heartbeat_interval * 1000;
 
@@ -172,7 +171,7 @@ void agents_liveness(struct op *op, struct agent **agents, int n)
 			beats[i] = (struct beat){ .load = -1 };
 	}
 	for (int i = 0; i < n; i++)
-		judge(op, agents[i], &beats[i]);
+		agent_judge(op, agents[i], &beats[i]);
 }
 
 perms_t agent_perms(const struct agent *a)

@@ -534,24 +534,29 @@ static enum err heartbeat_answer(struct op *op, const struct agent *a, const str
 enum err agent_heartbeat(struct op *op, const char *id, const struct heartbeat_in *in, struct jw *answer)
 {
 	struct agent *a;
-	enum err err = agent_load(op, id, &a);
+	enum err err = agent_known(op, id, &a);
 
 	if (err)
 		return err;
-	enum agent_status before = a->status;
 	bool said = schema_has(&heartbeat_schema, in, "status");
 	struct beat beat = { .at = op->now, .status = agent_status_names[said ? in->status : AGENT_ACTIVE],
-			     .load = in->current_load >= 0 ? in->current_load : a->load, .resources = in->resources,
-			     .metrics = in->metrics };
+			     .load = in->current_load, .resources = in->resources, .metrics = in->metrics };
+	struct beat last = { .load = -1 };
 
 	memcpy(beat.agent_id, id, ID_TEXT);
-	if (bus_beat(op->app->bus, &beat) && op->now - a->last_heartbeat > op->app->cfg->heartbeat_interval * 500) {
+	bool away = bus_beat(op->app->bus, &beat, op->arena, &last) != OK;
+
+	agent_judge(op, a, &last);
+	enum agent_status before = a->status;
+
+	if (away && op->now - a->last_heartbeat > op->app->cfg->heartbeat_interval * 500) {
 		err = agent_change(op, id, edit_beat, NULL, &a);
 		if (err)
 			return err;
 	}
 	a->last_heartbeat = op->now;
-	a->load = beat.load;
+	if (in->current_load >= 0)
+		a->load = in->current_load;
 	a->status = !a->enabled ? AGENT_INACTIVE : said ? (enum agent_status)in->status : AGENT_ACTIVE;
 	if (a->status == AGENT_ACTIVE && a->load >= 1)
 		a->status = AGENT_BUSY;

@@ -117,7 +117,7 @@ enum err agent_answered(struct op *op, const char *id, const char *body)
 	memcpy(b.agent_id, a->id, ID_TEXT);
 	b.status = before == AGENT_INACTIVE ? agent_status_names[AGENT_ACTIVE] : NULL;
 	read_answer(op, body, &b);
-	if (bus_beat(op->app->bus, &b) && op->now - a->recorded_heartbeat > op->app->cfg->heartbeat_interval * 500) {
+	if (bus_beat(op->app->bus, &b, NULL, NULL) && op->now - a->recorded_heartbeat > op->app->cfg->heartbeat_interval * 500) {
 		err = agent_change(op, id, edit_heard, NULL, &a);
 		if (err)
 			return err;

@@ -147,7 +147,7 @@ static enum err start_stages(struct op *op, struct execution *ex, struct store_u
 	return OK;
 }
 
-static void notify(struct op *op, const struct execution *ex, struct store_unit *u)
+void execution_notify(struct op *op, const struct execution *ex, struct store_unit *u)
 {
 	const char *state = execution_status_names[ex->status];
 	struct buf b;
@@ -187,7 +187,7 @@ static void end_run(struct op *op, struct execution *ex, enum execution_status s
 			ex->state[s].completed_at = op->now;
 		}
 	}
-	notify(op, ex, u);
+	execution_notify(op, ex, u);
 }
 
 /* Does a required stage stand failed? Then the run has failed. */
@@ -281,9 +281,6 @@ static enum err follow_up(struct op *op, struct execution *ex, const struct stor
 		execution_post(op, ex, ex->status == EXEC_COMPLETED ? "pipeline.completed" : "pipeline.failed", 0);
 	else
 		execution_post(op, ex, "pipeline.progress", 0);
-	if (bus_execution_progress(op->app->bus, ex->id, execution_status_names[ex->status], execution_progress(ex),
-				   execution_current_stage(ex)))
-		log_debug("progress of %s is not cached", ex->id);
 	return err;
 }
 

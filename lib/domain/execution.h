@@ -126,6 +126,8 @@ enum err execution_from_record(struct op *op, const struct record *rec, struct e
 void execution_post(struct op *op, const struct execution *ex, const char *event, int stage);
 /* A unit with room for a run's record (its first op), its tasks and its notifications. */
 struct store_unit execution_unit(struct op *op);
+/* Add to u the notifications of a run that has just ended. */
+void execution_notify(struct op *op, const struct execution *ex, struct store_unit *u);
 /* Write ex as the unit's first op, refused when its revision is another one by now. */
 void execution_put(struct op *op, struct execution *ex, struct store_unit *u);
 /* Completed, left out, or failed where that does not matter. */

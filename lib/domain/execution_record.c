@@ -405,6 +405,13 @@ void execution_post(struct op *op, const struct execution *ex, const char *event
 	jw_kstr(&w, "created_by", ex->created_by);
 	jw_end_obj(&w);
 	p.data = b.p;
+	if (stage == 0) {
+		p.run.id = ex->id;
+		p.run.status = execution_status_names[ex->status];
+		p.run.progress = execution_progress(ex);
+		p.run.current_stage = execution_current_stage(ex);
+		p.run.over = ended;
+	}
 	if (ended && stage == 0)
 		p.wake = arena_printf(op->arena, "x %s", ex->id);
 	bus_post(op->app->bus, &p, 1);

@@ -21,6 +21,8 @@ static enum err change(struct op *op, const char *id, execution_edit *edit, void
 		if (err)
 			return err;
 		execution_put(op, *out, &u);
+		if ((*out)->status == EXEC_CANCELLED && (*out)->completed_at == op->now)
+			execution_notify(op, *out, &u);
 		if (op->idem && (err = execution_count(op, *out)))
 			return err;
 		if (op->idem)
@@ -101,9 +103,13 @@ enum err execution_resume(struct op *op, const char *id, struct execution **out)
 
 static enum err edit_cancel(struct op *op, struct execution *ex, void *arg)
 {
-	(void)arg;
+	bool *again = arg;
+
 	if (ex->status == EXEC_COMPLETED || ex->status == EXEC_FAILED)
 		return bad_state(op, ex, "cancelled");
+	*again = ex->status == EXEC_CANCELLED;
+	if (*again)
+		return OK;
 	for (int s = 1; s <= ex->n_stages; s++) {
 		if (ex->state[s].status == STAGE_RUNNING) {
 			ex->state[s].status = STAGE_CANCELLED;
@@ -117,9 +123,11 @@ static enum err edit_cancel(struct op *op, struct execution *ex, void *arg)
 
 enum err execution_cancel(struct op *op, const char *id, struct execution **out)
 {
-	enum err err = change(op, id, edit_cancel, NULL, out);
+	bool again;
+	enum err err = change(op, id, edit_cancel, &again, out);
 
-	if (err || (err = stage_cancel_tasks(op, id, 0)))
+	/* Once more, for tasks that a request which died has left. */
+	if (err || (err = stage_cancel_tasks(op, id, 0)) || again)
 		return err;
 	meter_run(*out);
 	execution_post(op, *out, "pipeline.cancelled", 0);

@@ -31,15 +31,6 @@ static const struct field login_fields[] = {
 };
 SCHEMA(login_schema, struct token_in, "Login", login_fields, "A person's log-in.");
 
-static const struct field client_fields[] = {
-	{ "grant_type", F_STR, true, offsetof(struct token_in, grant_type), .min = 1, .max = 64,
-	  .help = "client_credentials" },
-	{ "client_id", F_UUID, true, offsetof(struct token_in, client_id), .help = "The agent's id." },
-	{ "client_secret", F_STR, true, offsetof(struct token_in, client_secret), .min = 1, .max = 256 },
-	{ "scope", F_STR, .offset = offsetof(struct token_in, scope), .max = 1024 },
-};
-SCHEMA(client_credentials_schema, struct token_in, "ClientCredentials", client_fields, "RFC 6749 section 4.4.");
-
 static const struct field refresh_fields[] = {
 	{ "refresh_token", F_STR, .offset = offsetof(struct refresh_in, refresh_token), .min = 1, .max = 8192,
 	  .help = "Or the cookie that log-in has set." },
@@ -223,7 +214,7 @@ static enum err edit_auth_time(struct op *op, struct agent *a, void *arg)
 	return OK;
 }
 
-enum err session_agent_login(struct op *op, const char *agent_id, const char *auth_token, struct token_pair *out)
+enum err session_agent_check(struct op *op, const char *agent_id, const char *auth_token, struct agent **out)
 {
 	struct guard g;
 	struct agent *a;
@@ -233,9 +224,16 @@ enum err session_agent_login(struct op *op, const char *agent_id, const char *au
 		return err;
 	bool usable = a && a->enabled && !a->deleted_at;
 
+	*out = a;
 	err = password_verify(op->app->passwords, auth_token, usable ? a->token_hash : NULL, op->err);
-	if (err == ERR_UNAUTHENTICATED)
-		return guard_failed(op, &g);
+	return err == ERR_UNAUTHENTICATED ? guard_failed(op, &g) : err;
+}
+
+enum err session_agent_login(struct op *op, const char *agent_id, const char *auth_token, struct token_pair *out)
+{
+	struct agent *a;
+	enum err err = session_agent_check(op, agent_id, auth_token, &a);
+
 	if (err)
 		return err;
 	struct claims who = agent_claims(a);

@@ -17,9 +17,8 @@ struct token_in {
 	uint64_t present;
 	const char *agent_id, *auth_token;		/* agents */
 	const char *username, *password, *totp;		/* people */
-	const char *grant_type, *client_id, *client_secret, *scope;	/* RFC 6749 section 4.4 form */
 };
-extern const struct schema token_schema, login_schema, client_credentials_schema, refresh_schema, logout_schema;
+extern const struct schema token_schema, login_schema, refresh_schema, logout_schema;
 
 struct refresh_in {
 	uint64_t present;
@@ -31,6 +30,10 @@ struct token_pair {
 	int64_t expires_in;
 };
 
+struct agent;
+
+/* Is this the agent's auth token? *out: the agent. Refusals as those of a log-in, and counted like them. */
+enum err session_agent_check(struct op *op, const char *agent_id, const char *auth_token, struct agent **out) MUST_CHECK;
 /* Agents by id and auth token. All refusals read and time the same: ERR_UNAUTHENTICATED; ERR_RATE when failing a lot. */
 enum err session_agent_login(struct op *op, const char *agent_id, const char *auth_token, struct token_pair *out)
 	MUST_CHECK;

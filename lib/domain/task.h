@@ -168,7 +168,7 @@ extern const char *const task_log_levels[];
 /* Append; needs the current fence (renews nothing). */
 enum err task_log(struct op *op, const char *id, int64_t fence, const struct log_in *lines, int n) MUST_CHECK;
 /* The newest LIMIT_LOGS_SHOWN, oldest first, as a JSON array. */
-enum err task_logs_tail(struct op *op, const char *id, struct jw *w) MUST_CHECK;
+enum err task_logs_tail(struct op *op, const struct task *t, struct jw *w) MUST_CHECK;
 enum err task_logs_page(struct op *op, const char *id, const char *cursor, int limit, struct jw *w, int *count,
 			const char **next_cursor) MUST_CHECK;
 

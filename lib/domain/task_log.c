@@ -58,11 +58,13 @@ enum err task_log(struct op *op, const char *id, int64_t fence, const struct log
 	return store_apply_each(op->app->store, &u);
 }
 
-enum err task_logs_tail(struct op *op, const char *id, struct jw *w)
+enum err task_logs_tail(struct op *op, const struct task *t, struct jw *w)
 {
-	struct rec_filter f = { .kind = REC_TASK_LOG, .s1 = id, .descending = true, .limit = LIMIT_LOGS_SHOWN };
-	struct rec_page page;
-	enum err err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
+	struct rec_filter f = { .kind = REC_TASK_LOG, .s1 = t->id, .descending = true, .limit = LIMIT_LOGS_SHOWN };
+	struct rec_page page = { 0 };
+
+	/* Only the holder of a lease writes lines: a task that never was assigned has none. */
+	enum err err = t->fence ? store_recs_list(op->app->store, &f, op->arena, &page, op->err) : OK;
 
 	if (err)
 		return err;

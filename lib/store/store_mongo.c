@@ -352,6 +352,7 @@ static enum err start(struct mongo_store *s, const mongoc_uri_t *uri, struct err
 		s->orphans = mg_orphans_new(s);
 		s->lanes = mg_lanes_new();
 		s->units = mg_units_new();
+		s->gets = mg_gets_new();
 		err = mg_queue_new(s, &s->queue, e);
 	}
 	return err;
@@ -366,6 +367,7 @@ static void mongo_close(struct store *base)
 	mg_orphans_free(s->orphans);
 	mg_lanes_free(s->lanes);
 	mg_units_free(s->units);
+	mg_gets_free(s->gets);
 	if (s->pool)
 		mongoc_client_pool_destroy(s->pool);
 	pthread_mutex_destroy(&s->depth.lock);

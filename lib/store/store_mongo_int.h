@@ -62,6 +62,7 @@ struct mongo_store {
 	struct mg_orphans *orphans;
 	struct mg_lanes *lanes;
 	struct mg_units *units;
+	struct mg_gets *gets;
 	struct {
 		pthread_mutex_t lock;
 		struct queue_depth value;
@@ -301,6 +302,11 @@ enum err mg_modify(struct mg_batch *b, const char *coll, struct mg_job *j, mongo
 /* A find in the batch's session: in its transaction, or after its writes. opts is added to. */
 enum err mg_batch_read(struct mg_batch *b, const char *coll, const bson_t *filter, bson_t *opts,
 		       struct mg_cursor *c, struct error *e) MUST_CHECK;
+
+/* --- reads by _id, grouped (store_mongo_get.c) --------------------------------------------------------- */
+
+struct mg_gets *mg_gets_new(void);
+void mg_gets_free(struct mg_gets *g);
 
 /* --- pages (store_mongo_walk.c) ------------------------------------------------------------------------ */
 

@@ -202,64 +202,11 @@ enum err mg_tasks_list(struct store *base, const struct task_filter *f, struct a
 	return err;
 }
 
-enum err mg_tasks_get(struct store *base, const char *const *ids, int n, enum task_cols cols, struct arena *a,
-		      struct task **out, struct error *e)
-{
-	bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-	struct mg_cursor c;
-	const bson_t *doc;
-
-	if (n == 1)
-		BSON_APPEND_UTF8(&filter, "_id", ids[0]);
-	else
-		mg_ids(&filter, "_id", ids, n);
-	mg_task_cols(&opts, cols);
-	enum err err = mg_find(mg_of(base), NULL, "tasks", &filter, &opts, MG_MAJORITY, &c, e);
-
-	if (!err) {
-		while ((doc = mg_next(&c))) {
-			struct task *t = mg_task_decode(doc, a);
-
-			/* An id may be asked for more than once. */
-			for (int i = 0; i < n; i++)
-				if (!out[i] && !strcmp(ids[i], t->id))
-					out[i] = t;
-		}
-		err = mg_end(&c, e);
-	}
-	bson_destroy(&filter);
-	bson_destroy(&opts);
-	return err;
-}
-
 /* --- records ------------------------------------------------------------------------------------------------ */
 
 static void take_rec(struct mg_walk *w, const bson_t *doc)
 {
 	mg_list_add(&w->found, w->a, mg_rec_decode(w->kind, doc, w->a));
-}
-
-enum err mg_rec_get(struct store *base, enum record_kind kind, const char *id, bool by_s1, struct arena *a,
-		    struct record **out, struct error *e)
-{
-	const struct mg_kind *k = mg_kind(kind);
-	bson_t filter = BSON_INITIALIZER, opts = BSON_INITIALIZER;
-	struct mg_cursor c;
-	const bson_t *doc;
-
-	BSON_APPEND_UTF8(&filter, by_s1 ? k->s[0] : "_id", id);
-	BSON_APPEND_INT64(&opts, "limit", 1);
-	enum err err = mg_find(mg_of(base), NULL, k->coll, &filter, &opts, MG_MAJORITY, &c, e);
-
-	if (!err) {
-		doc = mg_next(&c);
-		if (doc)
-			*out = mg_rec_decode(kind, doc, a);
-		err = mg_end(&c, e);
-	}
-	bson_destroy(&filter);
-	bson_destroy(&opts);
-	return err;
 }
 
 static void plan_recs(struct mg_walk *w, const struct rec_filter *f)

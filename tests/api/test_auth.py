@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import json
 import time
-import urllib.parse
 
 import pytest
 
@@ -54,21 +53,6 @@ def test_an_agent_logs_in(panel):
     assert seen["id"] == agent.id and seen["kind"] == "agent" and seen["role"] == "worker"
     panel.get("/auth/me", token=None, headers={"Authorization": "Agent " + got["access_token"]}).expect(200)
     assert panel.get(f"/agents/{agent.id}").data["last_auth_at"]
-
-
-def form(panel, **values):
-    return panel.post("/auth/token", urllib.parse.urlencode(values).encode(), token=None,
-                      headers={"Content-Type": "application/x-www-form-urlencoded"})
-
-
-def test_client_credentials(panel):
-    agent = panel.register_agent()
-    got = form(panel, grant_type="client_credentials", client_id=agent.id, client_secret=agent.auth_token).expect(200)
-    assert got.headers["Cache-Control"] == "no-store"
-    assert me(panel, got.data["access_token"]).data["id"] == agent.id
-    error(form(panel, grant_type="client_credentials", client_id=agent.id, client_secret="wrong"), 401)
-    assert fields(form(panel, grant_type="password", client_id=agent.id, client_secret="x"), "$.grant_type")
-    assert fields(form(panel, grant_type="client_credentials"), "$.client_id", "$.client_secret")
 
 
 def test_all_refusals_read_the_same(panel, person):

@@ -271,7 +271,7 @@ static void one_beat(int who, int i)
 	struct beat beat = { .status = "active", .load = 0.5, .resources = "{\"cpu\":4,\"memory\":8192}" };
 
 	snprintf(beat.agent_id, sizeof(beat.agent_id), "00000000-0000-7000-8001-%012d", (who * 7919 + i) % 1000);
-	if (bus_beat(bus, &beat))
+	if (bus_beat(bus, &beat, NULL, NULL))
 		die("bus_beat");
 }
 

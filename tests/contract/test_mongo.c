@@ -34,7 +34,7 @@ static bool find_mongod(char *out, size_t n)
 
 	if (given && *given)
 		return snprintf(out, n, "%s", given) > 0 && access(out, X_OK) == 0;
-	FILE *p = popen("tests/mongod find 2>/dev/null", "r");
+	FILE *p = popen("env -u MONGODB_URI tests/mongod find 2>/dev/null", "r");
 	bool good = p && fgets(out, (int)n, p);
 
 	if (p)

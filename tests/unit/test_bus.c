@@ -317,8 +317,8 @@ static void test_beats(void)
 	char c[ID_TEXT];
 
 	id_new(c);
-	CU_ASSERT_EQUAL(bus_beat(bus, &a), OK);
-	CU_ASSERT_EQUAL(bus_beat(bus, &b), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &a, NULL, NULL), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &b, NULL, NULL), OK);
 	const char *const ids[] = { b.agent_id, c, a.agent_id };
 
 	CU_ASSERT_EQUAL(bus_beats(bus, ids, 3, &arena, out), OK);
@@ -332,7 +332,7 @@ static void test_beats(void)
 	struct beat again = { .at = 1500, .load = 0.5 };
 
 	memcpy(again.agent_id, a.agent_id, ID_TEXT);
-	CU_ASSERT_EQUAL(bus_beat(bus, &again), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &again, NULL, NULL), OK);
 	CU_ASSERT_EQUAL(bus_beats_stale(bus, 2000, 10, &arena, &list, &n), OK);
 	CU_ASSERT_EQUAL_FATAL(n, 1);
 	CU_ASSERT_STRING_EQUAL(list[0].agent_id, a.agent_id);
@@ -357,7 +357,7 @@ static void test_beats(void)
 		many_ids[i] = many[i];
 	}
 	memcpy(b.agent_id, many[599], ID_TEXT);
-	CU_ASSERT_EQUAL(bus_beat(bus, &b), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &b, NULL, NULL), OK);
 	CU_ASSERT_EQUAL(bus_beats(bus, many_ids, 600, &arena, many_out), OK);
 	CU_ASSERT(many_out[0].at == 0 && many_out[599].at == 2000);
 	CU_ASSERT_EQUAL(bus_beats(bus, NULL, 0, &arena, NULL), OK);
@@ -382,7 +382,27 @@ static void test_index(void)
 
 /* --- the small ones --------------------------------------------------------------------------------- */
 
-static void test_cache_and_progress(void)
+static void post_run(const char *status, double progress, int stage, bool over)
+{
+	struct bus_post p = { .run = { "e1", status, progress, stage, over } };
+
+	bus_post(bus, &p, 1);
+	CU_ASSERT(bus_drain(bus, 2000));
+}
+
+static void test_run_progress(void)
+{
+	post_run("running", 0.5, 3, false);
+	CU_ASSERT_STRING_EQUAL(redis_text(&redis, "HMGET {mcp}:pipeline:e1:progress status progress current_stage"),
+			       "running 0.5 3");
+	CU_ASSERT_EQUAL(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress"), -1);
+	post_run("failed", 0.6, 4, true);
+	CU_ASSERT(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress") > 86000);
+	post_run("running", 0.6, 4, false);
+	CU_ASSERT_EQUAL(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress"), -1);
+}
+
+static void test_cache(void)
 {
 	const char *value = "";
 
@@ -397,15 +417,6 @@ static void test_cache_and_progress(void)
 	CU_ASSERT_EQUAL(redis_int(&redis, "EXISTS {mcp}:flask:1"), 0);
 	CU_ASSERT_EQUAL(bus_cache_set(bus, "flask:2", "x", 0), OK);
 	CU_ASSERT_EQUAL(redis_int(&redis, "EXISTS {mcp}:flask:2"), 0);
-
-	CU_ASSERT_EQUAL(bus_execution_progress(bus, "e1", "running", 0.5, 3), OK);
-	CU_ASSERT_STRING_EQUAL(redis_text(&redis, "HMGET {mcp}:pipeline:e1:progress status progress current_stage"),
-			       "running 0.5 3");
-	CU_ASSERT_EQUAL(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress"), -1);
-	CU_ASSERT_EQUAL(bus_execution_progress(bus, "e1", "failed", 0.6, 4), OK);
-	CU_ASSERT(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress") > 86000);
-	CU_ASSERT_EQUAL(bus_execution_progress(bus, "e1", "running", 0.6, 4), OK);
-	CU_ASSERT_EQUAL(redis_int(&redis, "TTL {mcp}:pipeline:e1:progress"), -1);
 
 	int64_t us = 0;
 
@@ -509,7 +520,8 @@ void suite_bus(void)
 	CU_add_test(s, "gate by 32 threads", test_gate_threads);
 	CU_add_test(s, "heartbeats", test_beats);
 	CU_add_test(s, "capability index", test_index);
-	CU_add_test(s, "cache, progress, ping", test_cache_and_progress);
+	CU_add_test(s, "cache, ping", test_cache);
+	CU_add_test(s, "progress of executions", test_run_progress);
 	CU_add_test(s, "processes", test_procs);
 	CU_add_test(s, "logins", test_login);
 }

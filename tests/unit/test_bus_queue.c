@@ -394,7 +394,7 @@ static void test_warm(void)
 	CU_ASSERT(bus_drain(bus, 2000));
 	struct beat beat = { .agent_id = "a", .load = -1 };
 
-	CU_ASSERT_EQUAL(bus_beat(bus, &beat), OK);
+	CU_ASSERT_EQUAL(bus_beat(bus, &beat, NULL, NULL), OK);
 	CU_ASSERT_EQUAL(bus_queue_clear(bus), OK);
 	CU_ASSERT_EQUAL(bus_is_warm(bus, &warm), OK);
 	CU_ASSERT(!warm);

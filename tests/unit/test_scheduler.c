@@ -457,6 +457,60 @@ static void test_retention(void)
 	f.s.keeper = NULL;
 }
 
+/* --- order --------------------------------------------------------------------------------------------------- */
+
+static bool only_aging(void *arg, int64_t lane, const char *lane_sig)
+{
+	(void)arg;
+	(void)lane;
+	return strstr(lane_sig, "aging") != NULL;
+}
+
+static void submit(enum priority p)
+{
+	struct task_in in = { .type = "aging", .priority = (int)p, .classification = CLASS_INTERNAL, .timeout = 60 };
+	struct task *t;
+
+	op_init(&f.op, &f.s.app, &f.arena, &f.e, &system_caller, NULL);
+	CU_ASSERT_FATAL(task_submit(&f.op, &in, &t) == OK);
+}
+
+static void expect_claimed(const enum priority *expected, int n)
+{
+	struct claim c = { .fits = only_aging, .agent_id = f.s.proc_id, .now = now_ms(), .lease_until = now_ms() + 60000, .max = 1 };
+	struct task *t[1];
+	int got;
+
+	for (int i = 0; i < n; i++) {
+		CU_ASSERT_FATAL(store_tasks_claim(f.s.app.store, &c, &f.arena, t, &got, &f.e) == OK);
+		CU_ASSERT_FATAL(got == 1);
+		CU_ASSERT(t[0]->priority == expected[i]);
+	}
+}
+
+/* Whoever waits long enough is first: 30 s for high, two minutes for medium, ten for low. */
+static void test_nobody_starves(void)
+{
+	static const struct {
+		enum priority old;
+		int64_t wait_s;
+	} cases[] = { { PRIO_HIGH, 30 }, { PRIO_MEDIUM, 120 }, { PRIO_LOW, 600 } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		enum priority old = cases[i].old;
+
+		submit(old);
+		clock_shift(cases[i].wait_s * 1000 - 5000);
+		submit(PRIO_CRITICAL);
+		expect_claimed((enum priority[]){ PRIO_CRITICAL, old }, 2);
+		submit(old);
+		clock_shift(cases[i].wait_s * 1000 + 5000);
+		submit(PRIO_CRITICAL);
+		expect_claimed((enum priority[]){ old, PRIO_CRITICAL }, 2);
+		clock_shift(-2 * cases[i].wait_s * 1000);
+	}
+}
+
 void suite_scheduler(void);
 void suite_scheduler(void)
 {
@@ -469,4 +523,5 @@ void suite_scheduler(void)
 	CU_add_test(s, "several batches share a crew", test_crew_is_shared);
 	CU_add_test(s, "a duty runs when woken, when due, and only while leading", test_duty);
 	CU_add_test(s, "retention", test_retention);
+	CU_add_test(s, "no priority starves", test_nobody_starves);
 }
