@@ -10,6 +10,8 @@
 #include "plain.h"
 #include "socketio.h"
 
+_Static_assert(TOLD_DIALECTS == DIALECTS, "each dialect remembers what it told");
+
 static const struct reply no_reply = { .ack = -1 };
 
 enum outlet client_outlet(const struct client *c)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "commands.h"
 
+#include "../lib/base/schema.h"
 #include "agents.h"
 #include "channels.h"
 
@@ -30,6 +31,21 @@ const char *body_str(const struct jv *body, const char *snake, const char *camel
 
 /* --- subscriptions ---------------------------------------------------------------------------------------------------------- */
 
+/* Members nobody knows, and ids that are no text, are mistakes, not filters that let everything through. */
+static bool filter_is_good(const struct jv *f)
+{
+	static const char *const ids[] = { "task_id", "execution_id", "pipeline_id", "agent_id", NULL };
+
+	if (!f || f->type == J_NULL)
+		return true;
+	for (const struct jv *m = f->child; m; m = m->next) {
+		if (f->type != J_OBJECT || m->type != (name_index(ids, m->key) >= 0 ? J_STRING : J_ARRAY) ||
+		    (m->type == J_ARRAY && strcmp(m->key, "types") != 0))
+			return false;
+	}
+	return f->type == J_OBJECT;
+}
+
 static void do_subscribe(struct client *c, const struct jv *body, const struct reply *r)
 {
 	static const char *const dialects[] = { "envelope", "older", "named" };
@@ -54,6 +70,10 @@ static void do_subscribe(struct client *c, const struct jv *body, const struct r
 	}
 	if (!channel_parse(jv_str(body, "channel"), &w.channel)) {
 		client_error(c, r, "validation_failed", "channel is one of tasks, agents, pipelines, system, all.");
+		return;
+	}
+	if (!filter_is_good(f)) {
+		client_error(c, r, "validation_failed", "filter has task_id, execution_id, pipeline_id, agent_id, and a list of types.");
 		return;
 	}
 	for (int d = 0; dialect && d < DIALECTS; d++) {

@@ -264,6 +264,7 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 
 /* --- tasks for agents ----------------------------------------------------------------------------------------------------- */
 
+/* In snake case, or in camel case with the snake case names beside where they differ. */
 static void members(struct jw *w, const struct jv *task, bool camel)
 {
 	static const struct {
@@ -281,8 +282,12 @@ static void members(struct jw *w, const struct jv *task, bool camel)
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const struct jv *v = jv_get(task, names[i].from);
 
-		if (v && v->type != J_NULL) {
-			jw_key(w, camel ? names[i].camel : names[i].snake);
+		if (!v || v->type == J_NULL)
+			continue;
+		jw_key(w, names[i].snake);
+		jw_rawn(w, v->raw, v->raw_len);
+		if (camel && strcmp(names[i].camel, names[i].snake) != 0) {
+			jw_key(w, names[i].camel);
 			jw_rawn(w, v->raw, v->raw_len);
 		}
 	}

@@ -30,6 +30,8 @@ struct hands;
 enum session_kind { SESSION_PLAIN, SESSION_EIO, SESSION_SSE };
 enum nsp { NSP_ROOT, NSP_AGENTS, NSP_MCP, NSP_COUNT, NSP_NONE = NSP_COUNT };	/* NSP_NONE: not Socket.IO */
 
+#define TOLD_DIALECTS 3	/* events.h's DIALECTS */
+
 struct session {
 	struct session *next, *prev;
 	enum session_kind kind;
@@ -61,7 +63,7 @@ struct client {
 	int n_jobs;
 	struct hands *hands;		/* takes tasks */
 	bool asking;			/* a credential is being looked at */
-	uint64_t told[3];		/* number of the last event handed over, by dialect: none comes twice */
+	uint64_t told[TOLD_DIALECTS];		/* number of the last event handed over, by dialect: none comes twice */
 	char *channel;			/* path channel to subscribe to once authenticated; NULL: none */
 	char *channel_task;
 	int slots;			/* tasks an agent takes at once; 0: not said */

@@ -354,7 +354,8 @@ static void test_delegate(void)
 	jw_init(&w, &b);
 	write_delegate(&w, task, false);
 	CU_ASSERT_STRING_EQUAL(b.p, "{\"type\":\"task:delegate\",\"task_id\":\"t\",\"agent_id\":\"a\",\"task_type\":\"echo\",\"parameters\":{\"x\":1.50},"
-				    "\"fence\":4,\"payload\":{\"taskId\":\"t\",\"agentId\":\"a\",\"taskType\":\"echo\",\"parameters\":{\"x\":1.50},\"fence\":4}}");
+				    "\"fence\":4,\"payload\":{\"task_id\":\"t\",\"taskId\":\"t\",\"agent_id\":\"a\",\"agentId\":\"a\","
+				    "\"task_type\":\"echo\",\"taskType\":\"echo\",\"parameters\":{\"x\":1.50},\"fence\":4}}");
 	buf_release(&b);
 }
 
