@@ -25,6 +25,7 @@ struct req {
 	const struct jv *body;		/* parsed; an empty body is {} */
 	void *in;			/* body read by route->body, unless the route takes it raw */
 	void *q;			/* query read by route->query */
+	const char *credential;		/* the Authorization the caller was known by; NULL: none */
 	const char *origin, *host, *cookie, *user_agent;
 	const char *authorization;	/* the header as it came, or the key that stood for it; NULL: none */
 	bool credential;		/* something to authenticate with was shown */
