@@ -220,6 +220,17 @@ def test_a_repeated_request_is_told_once(panel):
     assert len(logs(panel, resource_id=made[0])) == 1
 
 
+def test_repeated_requests_at_once_are_told_once(panel, admin):
+    panel.admin_token
+    for path, body, name in (("/pipelines", {"name": unique(), "stages": [{"name": "one"}]}, "pipeline_id"),
+                             ("/api-keys", {"name": "x", "role": "worker"}, "key_id"), ("/agents/register", {"name": "x", "type": "worker"}, "agent_id")):
+        key = {"Idempotency-Key": unique()}
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: panel.post(path, body, headers=key), range(12)))
+        made, = {a.data[name] for a in answers if a.status == 201}
+        assert [r["outcome"] for r in logs(panel, resource_id=made)] == ["success"]
+
+
 def test_limits_are_told_and_limited(new_panel):
     private = new_panel(RATE_LIMIT_ACCOUNT_FAILURES=2)
     private.post("/users", {"username": "victim", "password": PASSWORD, "role": "worker"}).expect(201)
