@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import sqlite3
+import time
 
 import pytest
 
@@ -349,3 +350,26 @@ def test_the_log_outlives_the_processes(new_panel):
         cursor = "&cursor=" + page["next_cursor"] if page["next_cursor"] else None
         pages += 1
     assert pages >= 1
+
+
+def test_refusals_are_answered_though_they_cannot_be_written(new_panel, store):
+    if store != "sqlite":
+        pytest.skip("the file is locked by hand")
+    private = new_panel()
+    agent = private.register_agent()
+    assert agent.token
+    with sqlite3.connect(private.home + "/mcp.db", timeout=10, isolation_level=None) as db:
+        db.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: agent.request("GET", "/users"), range(40)))
+        took = time.monotonic() - began
+        db.execute("ROLLBACK")
+    for answer in answers:
+        error(answer, 403, "permission_denied")
+    assert took < 30, took
+    assert "could not be written" in private.log("api")
+    time.sleep(1.1)         # after an outage refusals wait a moment before they try again
+    answer = error(agent.request("GET", "/users"), 403)
+    assert one(private, request_id=answer["request_id"])["outcome"] == "denied"
+    assert private.get("/audit-logs/verify").expect(200).data["verified"] is True
