@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
  * What is wrong. Every ALERT_INTERVAL the leader takes stock: requests and ended tasks of the last ALERT_WINDOW from the
- * shared counters, the services the panel consists of, the agents, and the audit log's refusals. What it finds are
- * findings: a rule and the subject it holds for. They are compared with the alerts that the store has as active:
- * new ones are raised, known ones seen, and those that were not found twice in a row are resolved. So a leader that takes
- * over goes on where the last one stopped.
+ * shared counters, the services the panel consists of, the agents (as their duty has last read them), and the audit log's
+ * refusals. What it finds are findings: a rule and the subject it holds for. They are compared with the alerts that the
+ * store has as active: new ones are raised, known ones seen, and those that were not found twice in a row are resolved. So
+ * a leader that takes over goes on where the last one stopped.
  *
  * What could not be looked at (Redis is away, so nobody knows of heartbeats) neither raises nor resolves.
  */
@@ -26,7 +26,8 @@
 #define SAMPLES_MIN	20	/* fewer requests or tasks in the window say nothing */
 #define FINDINGS_MAX	200	/* at once; more would hide each other */
 #define SNAPSHOTS	64
-#define AGENTS_MS	15000	/* between looks at all agents */
+#define AGENTS_MAX	50	/* suspects of each sort that are told of */
+#define TALLIES_MS	30000	/* between readings of how attempts ended */
 #define GONE_MS		3600000	/* an agent silent for longer is taken for gone for good */
 #define ATTEMPTS_MIN	10	/* of an agent, to be judged by */
 #define AUDIT_ROWS	2000	/* the newest that are looked at */
@@ -70,11 +71,23 @@ struct finding {
 	double value, threshold;
 };
 
+struct suspect {
+	enum kind kind;
+	char id[ID_TEXT];
+	double value;
+};
+
 struct guard {
 	struct snapshot ring[SNAPSHOTS];
 	int n_ring;
 	struct { bool seen_up; int64_t down_since; } service[SERVICE_COUNT];
-	int64_t agents_us;
+	pthread_mutex_t lock;			/* suspects, scanned */
+	struct suspect suspects[AGENTS_MAX];	/* value: last heard of */
+	int n_scanned;
+	bool scanned;
+	struct suspect failing[AGENTS_MAX];	/* value: share of attempts that succeeded */
+	int n_failing;
+	int64_t tallied_us;
 	char missed[FINDINGS_MAX][ID_TEXT];	/* active alerts that did not hold last time */
 	int n_missed;
 	/* of this look */
@@ -85,16 +98,27 @@ struct guard {
 
 struct guard *guard_new(void)
 {
-	return xcalloc(1, sizeof(struct guard));
+	struct guard *g = xcalloc(1, sizeof(*g));
+
+	pthread_mutex_init(&g->lock, NULL);
+	return g;
 }
 
 void guard_free(struct guard *g)
 {
+	if (!g)
+		return;
+	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
 
 static void find(struct guard *g, enum kind kind, const char *subject, double value, double threshold, const char *message)
 {
+	/* An agent may be suspect for two reasons: one alert says so. */
+	for (int i = 0; i < g->n_found; i++) {
+		if (g->found[i].kind == kind && strcmp(g->found[i].subject, subject) == 0)
+			return;
+	}
 	if (g->n_found < FINDINGS_MAX)
 		g->found[g->n_found++] = (struct finding){ .kind = kind, .subject = subject, .message = message, .value = value,
 							   .threshold = threshold };
@@ -323,57 +347,88 @@ static enum err read_tallies(struct op *op, struct record_of **out, int *n)
 	return OK;
 }
 
-static void judge_agent(struct sched *s, struct op *op, const struct agent *a, const struct record_of *tallies, int n)
+/* On the agents' duty's thread, which has just read them all: who is gone, and who says that something is wrong. */
+void guard_agents(struct sched *s, struct agent *const *agents, int n, int64_t now)
 {
 	struct guard *g = s->guard;
+
+	pthread_mutex_lock(&g->lock);
+	g->n_scanned = 0;
+	g->scanned = true;
+	for (int i = 0; i < n && g->n_scanned < AGENTS_MAX; i++) {
+		const struct agent *a = agents[i];
+		int64_t silent = now - a->last_heartbeat;
+		struct suspect *x = &g->suspects[g->n_scanned];
+
+		if (!a->enabled || (a->status != AGENT_INACTIVE && a->status != AGENT_ERROR))
+			continue;
+		if (a->status == AGENT_INACTIVE && (!a->last_heartbeat || silent >= GONE_MS))
+			continue;
+		x->kind = a->status == AGENT_ERROR ? K_AGENT_ANOMALY : K_AGENT_GONE;
+		x->value = (double)a->last_heartbeat;
+		memcpy(x->id, a->id, ID_TEXT);
+		g->n_scanned++;
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* Those whose attempts fail, kept until the next reading. */
+static enum err read_failing(struct sched *s, struct op *op)
+{
+	struct guard *g = s->guard;
+	struct record_of *list;
+	int64_t every = s->cfg.heartbeat_interval * 500 < TALLIES_MS ? s->cfg.heartbeat_interval * 500 : TALLIES_MS;
 	double least = strtod(s->cfg.alert_efficiency, NULL);
-	int64_t silent = op->now - a->last_heartbeat;
+	int n;
 
-	if (!a->enabled)
-		return;
-	if (a->status == AGENT_INACTIVE && a->last_heartbeat && silent < GONE_MS)
-		find(g, K_AGENT_GONE, a->id, (double)silent / 1000, (double)(2 * s->cfg.heartbeat_interval),
-		     arena_printf(op->arena, "An agent of type %s has not been heard of for %lld s.", a->type,
-				  (long long)silent / 1000));
-	if (a->status == AGENT_ERROR)
-		find(g, K_AGENT_ANOMALY, a->id, 0, least, "An agent reports an error of its own.");
-	struct record_of key = { 0 };
+	if (g->tallied_us && (mono_us() - g->tallied_us) / 1000 < every)
+		return OK;
+	enum err err = read_tallies(op, &list, &n);
 
-	memcpy(key.id, a->id, ID_TEXT);
-	const struct record_of *t = bsearch(&key, tallies, (size_t)n, sizeof(*tallies), by_id);
-	double all = t ? (double)(t->completed + t->failed) : 0;
+	g->n_failing = 0;
+	for (int i = 0; i < n && !err && g->n_failing < AGENTS_MAX; i++) {
+		double all = (double)(list[i].completed + list[i].failed);
+		struct agent *a;
 
-	if (a->status != AGENT_ERROR && all >= ATTEMPTS_MIN && (double)t->completed / all < least)
-		find(g, K_AGENT_ANOMALY, a->id, (double)t->completed / all, least,
-		     arena_printf(op->arena, "Only %.0f %% of an agent's attempts in this hour and the last succeeded.",
-				  100 * (double)t->completed / all));
+		if (all < ATTEMPTS_MIN || (double)list[i].completed / all >= least)
+			continue;
+		err = agent_find(op, list[i].id, &a);
+		if (err || !a || !a->enabled || a->deleted_at)
+			continue;
+		struct suspect *x = &g->failing[g->n_failing++];
+
+		x->value = (double)list[i].completed / all;
+		memcpy(x->id, list[i].id, ID_TEXT);
+	}
+	g->tallied_us = err ? 0 : mono_us();
+	return err;
 }
 
 static enum err look_at_agents(struct sched *s, struct op *op)
 {
 	struct guard *g = s->guard;
-	struct agent_criteria all = { .max_load = 1, .limit = LIMIT_PAGE };
-	struct record_of *tallies;
-	int n_tallies;
-	int64_t every = s->cfg.heartbeat_interval * 500 < AGENTS_MS ? s->cfg.heartbeat_interval * 500 : AGENTS_MS;
+	enum err err = read_failing(s, op);
 
-	if (!bus_up(op->app->bus) || watch_is_quiet(s) || (mono_us() - g->agents_us) / 1000 < every)
-		return OK;
-	enum err err = read_tallies(op, &tallies, &n_tallies);
-
-	if (err)
+	if (err || !bus_up(op->app->bus) || watch_is_quiet(s))
 		return err;
-	do {
-		struct agent **page;
-		int n;
+	pthread_mutex_lock(&g->lock);
+	g->looked[K_AGENT_GONE] = g->looked[K_AGENT_ANOMALY] = g->scanned;
+	for (int i = 0; i < g->n_scanned; i++) {
+		const struct suspect *x = &g->suspects[i];
+		double silent = ((double)op->now - x->value) / 1000;
 
-		err = agents_list(op, &all, &page, &n, &all.cursor);
-		for (int i = 0; i < n && !err; i++)
-			judge_agent(s, op, page[i], tallies, n_tallies);
-	} while (!err && all.cursor);
-	g->agents_us = mono_us();
-	g->looked[K_AGENT_GONE] = g->looked[K_AGENT_ANOMALY] = err == OK;
-	return err;
+		if (x->kind == K_AGENT_GONE)
+			find(g, K_AGENT_GONE, arena_strdup(op->arena, x->id), silent, (double)(2 * s->cfg.heartbeat_interval),
+			     arena_printf(op->arena, "An agent has not been heard of for %.0f s.", silent));
+		else
+			find(g, K_AGENT_ANOMALY, arena_strdup(op->arena, x->id), 0, 0, "An agent reports an error of its own.");
+	}
+	pthread_mutex_unlock(&g->lock);
+	for (int i = 0; i < g->n_failing; i++)
+		find(g, K_AGENT_ANOMALY, g->failing[i].id, g->failing[i].value, strtod(s->cfg.alert_efficiency, NULL),
+		     arena_printf(op->arena, "Only %.0f %% of an agent's attempts in this hour and the last succeeded.",
+				  100 * g->failing[i].value));
+	return OK;
 }
 
 /* --- refusals ------------------------------------------------------------------------------------------------------ */
@@ -572,7 +627,10 @@ enum err alerts_run(struct sched *s, struct op *op, unsigned why, int64_t *next)
 	*next = s->cfg.alert_interval * 1000;
 	if (why & WAKE_LED) {
 		g->n_ring = g->n_missed = 0;
-		g->agents_us = 0;
+		g->tallied_us = 0;
+		pthread_mutex_lock(&g->lock);
+		g->scanned = false;
+		pthread_mutex_unlock(&g->lock);
 	}
 	g->n_found = 0;
 	memset(g->looked, 0, sizeof(g->looked));
