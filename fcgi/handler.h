@@ -27,8 +27,8 @@ struct req {
 	void *q;			/* query read by route->query */
 	const char *credential;		/* the Authorization the caller was known by; NULL: none */
 	const char *origin, *host, *cookie, *user_agent;
-	const char *authorization;	/* the header as it came, or the key that stood for it; NULL: none */
-	bool credential;		/* something to authenticate with was shown */
+	const char *authorization;	/* the header as it came; NULL: none */
+	bool shown;			/* something to authenticate with was shown, good or not */
 	bool form;			/* the body is a form: an OAuth 2 client asks (oauth.h) */
 	const char *oauth_error;	/* RFC 6749 section 5.2, where the status alone does not say it */
 	bool slow;			/* served by the slow pool: may wait */
