@@ -54,6 +54,8 @@ LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
 SCHED_SRC := $(wildcard scheduler/*.c)
 RELAY_SRC := $(wildcard ws-relay/*.c)
+# What of it is functions alone, for the unit tests and the fuzzer.
+RELAY_PURE := $(addprefix ws-relay/,msg.c eio_packet.c sio_packet.c event.c dialects.c)
 CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
@@ -90,7 +92,7 @@ $(B)/mcpctl: $(call objs,$(CLI_SRC)) $(B)/libmcp.a
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_CLI)
 # Unit tests see everything but the programs' main(); their TLS server needs libssl itself.
-$(B)/tests/unit: $(call objs,$(UNIT_SRC)) $(call objs,$(filter-out fcgi/main.c,$(API_SRC)) $(filter-out scheduler/main.c,$(SCHED_SRC))) $(B)/libmcp.a
+$(B)/tests/unit: $(call objs,$(UNIT_SRC)) $(call objs,$(filter-out fcgi/main.c,$(API_SRC)) $(filter-out scheduler/main.c,$(SCHED_SRC)) $(RELAY_PURE)) $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcunit -lssl $(LIBS_ALL)
@@ -106,10 +108,11 @@ $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/obj/te
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+$(B)/tests/fuzz_frames: $(call objs,$(RELAY_PURE))
 $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC)): $(B)/tests/%: $(B)/obj/tests/fuzz/%.o $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_ALL)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)

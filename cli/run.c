@@ -29,6 +29,7 @@ const struct opt agent_run_opts[] = {
 	{"stop-timeout", 0, OPT_NUM, "SECONDS", "how long work in hand may go on after TERM (60)", NULL},
 	{"heartbeat", 0, OPT_NUM, "SECONDS", "between heartbeats (10; at most 5 with work in hand)", NULL},
 	{"wait", 0, OPT_INT, "0-30", "seconds a claim waits at the panel (20)", NULL},
+	{"rest", 0, OPT_FLAG, NULL, "claim by REST only, without a socket to the event relay", NULL},
 	{"max-result", 0, OPT_INT, "BYTES", "largest result (1048576)", NULL},
 	{"max-tasks", 0, OPT_INT, "N", "end after so many tasks", NULL},
 	{"once", 0, OPT_FLAG, NULL, "end after one task", NULL},
@@ -145,6 +146,7 @@ static void take_options(struct runner *r, const struct args *args)
 	r->idle_exit = arg_num(args, "idle-exit", 0);
 	r->task_timeout = arg_num(args, "task-timeout", 0);
 	r->max_result = (size_t)arg_int(args, "max-result", 1 << 20);
+	r->rest_only = arg_flag(args, "rest");
 	r->log_stderr = arg_flag(args, "log-stderr");
 	r->output = output_mode(args);
 }
@@ -183,6 +185,7 @@ int agent_run(struct cli *cli, const struct args *args)
 			die(EXIT_FAILED, "cannot start the HTTP client");
 		rc = run_loop(r);
 		calls_release(r);
+		ws_release(&r->ws);
 		curl_multi_cleanup(r->multi);
 	}
 	identity_release(&r->id);

@@ -192,6 +192,10 @@ void calls_reap(struct runner *r)
 			continue;
 		code = m->data.result; /* m dies with the next line that touches the handle */
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+		if (!c) {
+			ws_connected(&r->ws, code);
+			continue;
+		}
 		if (code == CURLE_OK)
 			curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &c->status);
 		else if (!c->error[0])

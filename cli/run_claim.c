@@ -97,7 +97,7 @@ double claim_tick(struct runner *r, double now)
 	char *path;
 	struct buf b;
 
-	if (r->claim || r->stop != STOP_NOT || r->drained || !r->swept || !r->access || n <= 0)
+	if (r->claim || r->stop != STOP_NOT || r->drained || !r->swept || !r->access || n <= 0 || socket_ready(r))
 		return NEVER;
 	if (now < r->claim_at)
 		return r->claim_at;

@@ -357,19 +357,25 @@ static void report_refused(struct runner *r, struct job *j, const struct call *c
 	free(text);
 }
 
+void report_acknowledged(struct runner *r, struct job *j)
+{
+	char span[40] = "";
+
+	count(r, j);
+	if (j->started > 0)
+		snprintf(span, sizeof(span), " after %.3f s", j->ended - j->started);
+	say(r, "info", j, "%s%s%s%s", j->verdict, span, j->why ? ", " : "", j->why ? j->why : "");
+	j->state = JOB_DONE;
+}
+
 static void report_done(struct runner *r, struct call *c)
 {
 	struct job *j = c->job;
 	double now = mono_now();
-	char span[40] = "";
 
 	j->report_call = NULL;
 	if (c->status >= 200 && c->status < 300) {
-		count(r, j);
-		if (j->started > 0)
-			snprintf(span, sizeof(span), " after %.3f s", j->ended - j->started);
-		say(r, "info", j, "%s%s%s%s", j->verdict, span, j->why ? ", " : "", j->why ? j->why : "");
-		j->state = JOB_DONE;
+		report_acknowledged(r, j);
 		/* its slot is free now, and the answer may bring the next task */
 		take_tasks(r, jv_get(call_data(c), "tasks"));
 	} else if (c->status == 409 && !strcmp(j->verdict, "released")) {
@@ -389,8 +395,13 @@ static void report_done(struct runner *r, struct call *c)
 static void send_report(struct runner *r, struct job *j)
 {
 	/* the slot this job leaves can be filled in the same call */
-	bool more = strcmp(j->verdict, "released") && may_claim(r);
-	char *body = xasprintf("%s%s}", j->report_body, more ? ",\"claim\":{\"max\":1}" : "");
+	bool more = strcmp(j->verdict, "released") && may_claim(r) && !socket_ready(r);
+	char *body;
+
+	j->ack_by = 0;
+	if (socket_report(r, j, j->report_body))
+		return;
+	body = xasprintf("%s%s}", j->report_body, more ? ",\"claim\":{\"max\":1}" : "");
 
 	j->report_call = call_start(r, "POST", j->report_path, body, 30, j, report_done);
 	if (more) {

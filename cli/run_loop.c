@@ -97,10 +97,11 @@ static void reap_children(struct runner *r)
 
 static void wait_for_something(struct runner *r, double seconds)
 {
-	struct curl_waitfd *fds = xcalloc((size_t)r->njobs * CHILD_FDS + 1, sizeof(*fds));
+	struct curl_waitfd *fds = xcalloc((size_t)r->njobs * CHILD_FDS + 2, sizeof(*fds));
 	unsigned n = 0;
 
 	fds[n++] = (struct curl_waitfd){.fd = r->signals, .events = CURL_WAIT_POLLIN};
+	n += ws_poll(&r->ws, fds + n);
 	for (struct job *j = r->jobs; j; j = j->next)
 		n += (unsigned)child_poll(j, fds + n);
 	if (seconds < 0)
@@ -131,6 +132,7 @@ static double tick(struct runner *r, double now)
 	next = fmin(next, login_tick(r, now));
 	next = fmin(next, heartbeat_tick(r, now));
 	next = fmin(next, sweep_tick(r, now));
+	next = fmin(next, socket_tick(r, now));
 	next = fmin(next, claim_tick(r, now));
 	return fmin(next, stop_tick(r, now));
 }
@@ -172,6 +174,7 @@ int run_loop(struct runner *r)
 			if (j->state == JOB_RUN)
 				child_io(r, j);
 		reap_children(r);
+		ws_io(&r->ws);
 		curl_multi_perform(r->multi, &running);
 		calls_reap(r);
 	}

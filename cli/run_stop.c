@@ -145,6 +145,8 @@ static double tick_work(struct runner *r, double now)
 	for (struct job *j = r->jobs; j; j = j->next)
 		running |= j->state == JOB_RUN;
 	if (!r->njobs) {
+		if (r->ws.state != WS_CLOSED)
+			ws_close(&r->ws, 1000);
 		r->stop = STOP_SWEEP;
 		return now;
 	}

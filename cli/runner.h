@@ -32,6 +32,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/id.h"
 #include "lib/base/json.h"
+#include "websocket.h"
 
 struct runner;
 struct job;
@@ -136,6 +137,8 @@ struct job {
 	struct call *report_call;
 	int report_tries;
 	double report_at;
+	bool over_socket; /* it came that way */
+	double ack_by;	  /* sent over the socket and not acknowledged yet; 0: not */
 	bool plain_error; /* the panel did not take the error as given; it gets a simple one */
 };
 
@@ -151,6 +154,9 @@ void job_free(struct runner *r, struct job *j);
 struct job *job_find(struct runner *r, const char *task_id);
 /* The lease is gone: end the command, report nothing. */
 void job_lost(struct runner *r, struct job *j, const char *why);
+
+/* The panel has counted its outcome. */
+void report_acknowledged(struct runner *r, struct job *j);
 
 /* Starts the command of j; false (and a log line) when that is impossible at the moment. */
 bool child_start(struct runner *r, struct job *j);
@@ -201,6 +207,14 @@ void take_tasks(struct runner *r, const struct jv *tasks);
 int free_slots(const struct runner *r);
 /* May one more be claimed, now? */
 bool may_claim(const struct runner *r);
+
+/* ---- the socket (run_socket.c) ---- */
+
+double socket_tick(struct runner *r, double now);
+/* Tasks come by themselves; no claim is needed. */
+bool socket_ready(const struct runner *r);
+/* Sends an outcome; false: it has to go by REST. body is still without its last brace. */
+bool socket_report(struct runner *r, struct job *j, const char *body);
 
 /* Begins to stop; a second call insists. */
 void stop_ask(struct runner *r, const char *why);
@@ -262,6 +276,13 @@ struct runner {
 	int sweep_tries;
 	double sweep_at;
 	double echo_until; /* a claim of an earlier run may still wait at the panel, and take tasks for nobody */
+
+	bool rest_only;
+	struct ws ws;
+	bool ws_ready; /* let in */
+	int ws_max;    /* how many tasks it was last told to bring at once; -1: nothing yet */
+	int ws_tries;
+	double ws_at, ws_opened;
 
 	enum stop_state stop;
 	bool hard;

@@ -157,7 +157,7 @@ enum err h_auth_me(struct req *r, struct resp *p)
 enum err h_auth_ticket(struct req *r, struct resp *p)
 {
 	const char *ticket;
-	enum err err = session_ticket(&r->op, r->authorization, &ticket);
+	enum err err = session_ticket(&r->op, r->credential, &ticket);
 
 	if (err)
 		return err;

@@ -86,7 +86,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	enum err err = OK;
 
 	*iat = 0;
-	r->credential = auth || key;
+	r->credential = auth ? auth : key;
 	if (!auth && FCGX_GetParam("HTTP_AUTHORIZATION", f->envp))
 		return unauthenticated(r, "empty authorization");
 	if (auth && strncasecmp(auth, "ApiKey ", 7) == 0)
@@ -102,7 +102,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	if (err == ERR_UNAUTHENTICATED)
 		metric_add(M_AUTH_FAILURES, "", 1);
 	if (!err && r->caller.kind != CALLER_NONE)
-		r->authorization = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
+		r->credential = !r->caller.jti ? arena_printf(r->op.arena, "ApiKey %s", key) : auth;
 	return err;
 }
 

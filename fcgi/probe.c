@@ -17,9 +17,11 @@
 /* Where a relay that listens everywhere can be found from here. */
 static const char *host_of(const struct config *cfg)
 {
-	if (strcmp(cfg->host, "0.0.0.0") == 0)
+	const char *host = *cfg->ws_host ? cfg->ws_host : cfg->host;
+
+	if (strcmp(host, "0.0.0.0") == 0)
 		return "127.0.0.1";
-	return strcmp(cfg->host, "::") == 0 ? "::1" : cfg->host;
+	return strcmp(host, "::") == 0 ? "::1" : host;
 }
 
 void relay_address(const struct config *cfg, char out[RELAY_ADDRESS])

@@ -108,6 +108,6 @@ def pytest_runtest_makereport(item, call):
     if report.when == "call" and report.failed:
         for value in item.funcargs.values():
             if isinstance(value, Panel):
-                for part in ("api", "scheduler", "web"):
+                for part in ("api", "scheduler", "relay", "web"):
                     tail = "\n".join(value.log(part).splitlines()[-15:])
                     report.sections.append((f"end of {part}.log", tail))

@@ -320,7 +320,9 @@ class Panel:
     def register_agent(self, name=None, type="worker", capabilities=("echo",), **more):
         body = {"name": name or f"agent-{os.urandom(4).hex()}", "type": type,
                 "capabilities": list(capabilities), **more}
-        return Agent(self, self.post("/agents/register", body).expect(201))
+        agent = Agent(self, self.post("/agents/register", body).expect(201))
+        agent.capabilities = list(capabilities)
+        return agent
 
     def submit(self, type="echo", **more):
         """A new task's record."""

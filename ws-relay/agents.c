@@ -66,7 +66,7 @@ static void send_delegate(struct hands *h, struct held *t, const struct jv *task
 	jw_init(&w, &b);
 	if (c->nsp != NSP_NONE)
 		buf_addf(&b, "%s%lld[\"task:delegate\",", outlet_prefix(client_outlet(c)), (long long)t->ack);
-	write_delegate(&w, task);
+	write_delegate(&w, task, h->whole);
 	if (c->nsp != NSP_NONE)
 		buf_addc(&b, ']');
 	session_send(c->s, msg_new(b.p, b.n, false));
@@ -311,8 +311,10 @@ void hands_ready(struct client *c, int64_t slots, const struct jv *types)
 	char query[96];
 
 	stop_seeking(h);
-	h->slots = (int)(slots < 1 ? 1 : slots > LIMIT_WS_SLOTS ? LIMIT_WS_SLOTS : slots);
+	h->slots = (int)(slots < 0 ? 0 : slots > LIMIT_WS_SLOTS ? LIMIT_WS_SLOTS : slots);
 	set_types(h, types);
+	if (!h->slots)
+		return;
 	h->seeking = true;
 	seek_add(&h->k, h->authorization, h->address);
 	/* Alive at once: an agent that was taken for dead is given nothing. */

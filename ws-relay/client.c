@@ -10,6 +10,8 @@
 #include "plain.h"
 #include "socketio.h"
 
+_Static_assert(TOLD_DIALECTS == DIALECTS, "each dialect remembers what it told");
+
 static const struct reply no_reply = { .ack = -1 };
 
 enum outlet client_outlet(const struct client *c)
@@ -195,7 +197,7 @@ void client_tell(struct client *c, struct event *e, enum dialect d)
 	if (!m)
 		return;
 	c->told[d] = e->seq;
-	session_send(c->s, msg_ref(m));
+	session_send_event(c->s, msg_ref(m));
 }
 
 /* --- the door ----------------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "commands.h"
 
+#include "../lib/base/schema.h"
 #include "agents.h"
 #include "channels.h"
 
@@ -30,6 +31,21 @@ const char *body_str(const struct jv *body, const char *snake, const char *camel
 
 /* --- subscriptions ---------------------------------------------------------------------------------------------------------- */
 
+/* Members nobody knows, and ids that are no text, are mistakes, not filters that let everything through. */
+static bool filter_is_good(const struct jv *f)
+{
+	static const char *const ids[] = { "task_id", "execution_id", "pipeline_id", "agent_id", NULL };
+
+	if (!f || f->type == J_NULL)
+		return true;
+	for (const struct jv *m = f->child; m; m = m->next) {
+		if (f->type != J_OBJECT || m->type != (name_index(ids, m->key) >= 0 ? J_STRING : J_ARRAY) ||
+		    (m->type == J_ARRAY && strcmp(m->key, "types") != 0))
+			return false;
+	}
+	return f->type == J_OBJECT;
+}
+
 static void do_subscribe(struct client *c, const struct jv *body, const struct reply *r)
 {
 	static const char *const dialects[] = { "envelope", "older", "named" };
@@ -39,8 +55,25 @@ static void do_subscribe(struct client *c, const struct jv *body, const struct r
 			      .pipeline_id = jv_str(f, "pipeline_id"), .agent_id = jv_str(f, "agent_id"),
 			      .types = jv_get(f, "types"), .after = jv_str(body, "after") };
 
+	static const char *const ids[] = { "task_id", "execution_id", "pipeline_id", "agent_id" };
+	bool readable = !f || f->type == J_OBJECT || f->type == J_NULL;
+
+	/* A filter that is not understood must not mean "everything". */
+	for (int i = 0; i < 4; i++) {
+		const struct jv *v = jv_get(f, ids[i]);
+
+		readable = readable && (!v || v->type == J_STRING || v->type == J_NULL);
+	}
+	if (!readable) {
+		client_error(c, r, "validation_failed", "filter is an object; its ids are UUIDs, its types a list of event names.");
+		return;
+	}
 	if (!channel_parse(jv_str(body, "channel"), &w.channel)) {
 		client_error(c, r, "validation_failed", "channel is one of tasks, agents, pipelines, system, all.");
+		return;
+	}
+	if (!filter_is_good(f)) {
+		client_error(c, r, "validation_failed", "filter has task_id, execution_id, pipeline_id, agent_id, and a list of types.");
 		return;
 	}
 	for (int d = 0; dialect && d < DIALECTS; d++) {

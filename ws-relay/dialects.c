@@ -264,6 +264,7 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 
 /* --- tasks for agents ----------------------------------------------------------------------------------------------------- */
 
+/* In snake case, or in camel case with the snake case names beside where they differ. */
 static void members(struct jw *w, const struct jv *task, bool camel)
 {
 	static const struct {
@@ -281,14 +282,18 @@ static void members(struct jw *w, const struct jv *task, bool camel)
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const struct jv *v = jv_get(task, names[i].from);
 
-		if (v && v->type != J_NULL) {
-			jw_key(w, camel ? names[i].camel : names[i].snake);
+		if (!v || v->type == J_NULL)
+			continue;
+		jw_key(w, names[i].snake);
+		jw_rawn(w, v->raw, v->raw_len);
+		if (camel && strcmp(names[i].camel, names[i].snake) != 0) {
+			jw_key(w, names[i].camel);
 			jw_rawn(w, v->raw, v->raw_len);
 		}
 	}
 }
 
-void write_delegate(struct jw *w, const struct jv *task)
+void write_delegate(struct jw *w, const struct jv *task, bool whole)
 {
 	jw_obj(w);
 	jw_kstr(w, "type", "task:delegate");
@@ -297,5 +302,9 @@ void write_delegate(struct jw *w, const struct jv *task)
 	jw_obj(w);
 	members(w, task, true);
 	jw_end_obj(w);
+	if (whole) {
+		jw_key(w, "task");
+		jw_rawn(w, task->raw, task->raw_len);
+	}
 	jw_end_obj(w);
 }

@@ -19,7 +19,10 @@ struct msg *event_said(struct event *e, enum dialect d, enum outlet o, enum data
 /* "4" "2" "/ns," of an outlet's Socket.IO event packet; for others "". */
 const char *outlet_prefix(enum outlet o);
 
-/* task:delegate, as agents get it: snake_case members, and a camelCase payload beside them. task: as the API answers it. */
-void write_delegate(struct jw *w, const struct jv *task);
+/*
+ * task:delegate, as agents get it: the task's members in snake case, and a payload with them in both. whole: also the task as a
+ * claim answers it. task: as the API answers it.
+ */
+void write_delegate(struct jw *w, const struct jv *task, bool whole);
 
 #endif

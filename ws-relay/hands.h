@@ -28,13 +28,14 @@ struct hands {
 	int n;
 	int64_t next_ack;
 	bool seeking;			/* wants tasks */
+	bool whole;			/* wants each task as a claim answers it, too */
 	struct arena arena;		/* the types */
 	const char *types_json;		/* NULL: any */
 	int64_t beat_us;		/* next heartbeat */
 	bool beating;
 };
 
-/* Take tasks, slots at once, of these types (NULL: any). */
+/* Take tasks, slots at once (0: none for now), of these types (NULL: any). */
 void hands_ready(struct client *c, int64_t slots, const struct jv *types);
 /* Claim for the free slots, if there are any. */
 void hands_claim(struct hands *h);

@@ -61,6 +61,7 @@ static void end(void)
 		return;
 	loop.ended = true;
 	serve_stop();
+	sessions_stop();
 	seek_stop();
 	events_stop();
 	redis_stop();

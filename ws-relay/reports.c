@@ -30,11 +30,12 @@ void agents_ready(struct client *c, const struct jv *body, const struct reply *r
 
 	if (!is_agent(c, r))
 		return;
-	if (slots && (!jv_int(slots, &n) || n < 1)) {
-		client_error(c, r, "validation_failed", "slots is a whole number from 1.");
+	if (slots && (!jv_int(slots, &n) || n < 0)) {
+		client_error(c, r, "validation_failed", "slots is a whole number, 0 to be given nothing for now.");
 		return;
 	}
 	hands_ready(c, n, body_get(body, "types", NULL));
+	c->hands->whole = jv_bool_or(body, "whole", c->hands->whole);
 	tell_ready(c, r, "ready.ok");
 }
 

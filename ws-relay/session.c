@@ -12,13 +12,18 @@
 #include "engineio.h"
 #include "http.h"
 
+#define CROWD 64			/* clients that make a crowd */
+#define CROWD_GAP_US 8000	/* between two rounds of a crowd */
 #define SCRATCH 65536
 #define SHARE 262144		/* bytes one session may send in a turn */
 #define CLOSE_GRACE_US 3000000
 
 static struct {
-	struct session *head, *dirty;
-	int n;
+	struct session *head, *dirty, *crowd;
+	int n, n_crowd;
+	int64_t crowd_us;		/* when the last crowd was served */
+	uv_timer_t later;
+	bool has_timer;
 	unsigned char scratch[LWS_PRE + SCRATCH];
 } all;
 
@@ -55,6 +60,13 @@ void session_free(struct session *s)
 	for (struct session **p = &all.dirty; s->dirty && *p; p = &(*p)->next_dirty) {
 		if (*p == s) {
 			*p = s->next_dirty;
+			break;
+		}
+	}
+	for (struct session **p = &all.crowd; s->in_crowd && *p; p = &(*p)->next_crowd) {
+		if (*p == s) {
+			*p = s->next_crowd;
+			all.n_crowd--;
 			break;
 		}
 	}
@@ -120,19 +132,35 @@ static void too_slow(struct session *s)
 	session_close(s, CLOSE_TOO_SLOW, "too slow: the queue is full");
 }
 
-void session_send(struct session *s, struct msg *m)
+static bool enqueue(struct session *s, struct msg *m)
 {
 	if (s->closing || s->dead) {
 		msg_unref(m);
-		return;
+		return false;
 	}
 	if (s->q.n >= LIMIT_WS_QUEUE || s->q.bytes + m->n > LIMIT_WS_QUEUE_BYTES) {
 		msg_unref(m);
 		too_slow(s);
-		return;
+		return false;
 	}
 	queue_add(&s->q, m);
-	session_mark(s);
+	return true;
+}
+
+void session_send(struct session *s, struct msg *m)
+{
+	if (enqueue(s, m))
+		session_mark(s);
+}
+
+void session_send_event(struct session *s, struct msg *m)
+{
+	if (!enqueue(s, m) || s->in_crowd || s->choked)
+		return;
+	s->in_crowd = true;
+	s->next_crowd = all.crowd;
+	all.crowd = s;
+	all.n_crowd++;
 }
 
 void session_kill(struct session *s)
@@ -235,8 +263,53 @@ static void flush_one(struct session *s)
 		session_kill(s);
 }
 
+static void on_later(uv_timer_t *t)
+{
+	(void)t;	/* the turn that follows flushes */
+}
+
+/* Is it time for the crowd? When it is not, the loop is woken when it will be. */
+static bool crowd_may_go(void)
+{
+	int64_t wait = all.crowd_us + CROWD_GAP_US - mono_us();
+
+	if (all.n_crowd < CROWD || wait <= 0 || relay.draining)
+		return true;
+	if (!all.has_timer) {
+		all.has_timer = true;
+		uv_timer_init(&relay.loop, &all.later);
+	}
+	if (!uv_is_active((uv_handle_t *)&all.later))
+		uv_timer_start(&all.later, on_later, (uint64_t)(wait + 999) / 1000, 0);
+	return false;
+}
+
+static void flush_crowd(void)
+{
+	bool many = all.n_crowd >= CROWD;
+
+	while (all.crowd) {
+		struct session *s = all.crowd;
+
+		all.crowd = s->next_crowd;
+		s->in_crowd = false;
+		all.n_crowd--;
+		flush_one(s);
+	}
+	if (many)
+		all.crowd_us = mono_us();
+}
+
+void sessions_stop(void)
+{
+	if (all.has_timer && !uv_is_closing((uv_handle_t *)&all.later))
+		uv_close((uv_handle_t *)&all.later, NULL);
+}
+
 void sessions_flush(void)
 {
+	if (all.crowd && crowd_may_go())
+		flush_crowd();
 	while (all.dirty) {
 		struct session *s = all.dirty;
 

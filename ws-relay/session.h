@@ -5,7 +5,8 @@
  *
  * A queue is bounded (limits.h). When it is full the peer is too slow: what waits is dropped, the peer is told so with
  * close code 4431, and nobody else notices. Queues that got something are emptied at the end of the loop's turn, so
- * that what arrived together leaves together.
+ * that what arrived together leaves together. When a crowd gets events faster than every CROWD_GAP, the next round
+ * waits until the gap is over: the system call a client costs far more than the bytes it carries. Answers never wait.
  *
  * A client is who speaks over a session: one on a plain socket or an event stream, one a namespace on Socket.IO. It has the
  * identity, the subscriptions and, if it is an agent, the tasks.
@@ -29,6 +30,8 @@ struct hands;
 enum session_kind { SESSION_PLAIN, SESSION_EIO, SESSION_SSE };
 enum nsp { NSP_ROOT, NSP_AGENTS, NSP_MCP, NSP_COUNT, NSP_NONE = NSP_COUNT };	/* NSP_NONE: not Socket.IO */
 
+#define TOLD_DIALECTS 3	/* events.h's DIALECTS */
+
 struct session {
 	struct session *next, *prev;
 	enum session_kind kind;
@@ -36,8 +39,8 @@ struct session {
 	struct eio *eio;		/* SESSION_EIO */
 	struct client *clients;
 	struct queue q;
-	struct session *next_dirty;
-	bool dirty, choked, closing, dead, served;	/* served: had its first authentication */
+	struct session *next_dirty, *next_crowd;
+	bool dirty, in_crowd, choked, closing, dead, served;	/* served: had its first authentication */
 	int64_t auth_by_us;		/* 0: no hurry any more */
 	int64_t ping_us, heard_us;	/* next ping; last sign of life */
 	int64_t close_by_us;		/* closing: the connection is cut then */
@@ -60,7 +63,7 @@ struct client {
 	int n_jobs;
 	struct hands *hands;		/* takes tasks */
 	bool asking;			/* a credential is being looked at */
-	uint64_t told[2];		/* number of the last event handed over, by dialect: none comes twice */
+	uint64_t told[TOLD_DIALECTS];		/* number of the last event handed over, by dialect: none comes twice */
 	char *channel;			/* path channel to subscribe to once authenticated; NULL: none */
 	char *channel_task;
 	int slots;			/* tasks an agent takes at once; 0: not said */
@@ -74,6 +77,8 @@ void session_free(struct session *s);
 
 /* Queue a message; takes over the reference. */
 void session_send(struct session *s, struct msg *m);
+/* The same for an event that many get: it may wait a few milliseconds for the next one to go along with. */
+void session_send_event(struct session *s, struct msg *m);
 /* Say goodbye after what is queued. */
 void session_close(struct session *s, int code, const char *reason);
 /* Cut the line at once. */
@@ -88,6 +93,7 @@ void session_heard(struct session *s);
 void session_mark(struct session *s);
 void sessions_flush(void);
 void sessions_tick(void);
+void sessions_stop(void);
 void sessions_each(void (*fn)(struct session *s, void *arg), void *arg);
 int sessions_count(void);
 

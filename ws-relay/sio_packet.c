@@ -46,9 +46,9 @@ static bool complete(const struct sio_packet *k)
 
 	switch (k->type) {
 	case SIO_CONNECT:
-		return !b || b->type == J_OBJECT;
+		return k->ack < 0 && (!b || b->type == J_OBJECT);
 	case SIO_DISCONNECT:
-		return !b;
+		return k->ack < 0 && !b;
 	case SIO_EVENT:
 	case SIO_BINARY_EVENT:
 		return b && b->type == J_ARRAY && name && name->type == J_STRING && !name->has_nul;

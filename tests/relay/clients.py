@@ -14,6 +14,11 @@ import subprocess
 import threading
 import time
 
+# A stream names its events, and EventSource wants the names beforehand.
+EVENTS = ("agent.registered", "agent.status_updated", "agent.removed", "task.created", "task.assigned", "task.progress", "task.completed",
+          "task.failed", "task.retrying", "task.cancelled", "stage.started", "stage.completed", "pipeline.started", "pipeline.progress",
+          "pipeline.completed", "pipeline.failed", "error.occurred", "system.health", "system.alert", "system.config_updated", "resync", "redis")
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -196,7 +201,7 @@ class Driver:
         client.do("io", url=url, options=options)
         return client
 
-    def sse(self, url, token=None, headers=None, types=()):
+    def sse(self, url, token=None, headers=None, types=EVENTS):
         client = self._add(Stream)
         headers = dict(headers or {})
         if token:

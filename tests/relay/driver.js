@@ -52,10 +52,13 @@ function openIo({ id, url, options }) {
 	const acks = new Map();
 	let n = 0;
 	clients.set(id, { socket, acks });
-	socket.on("connect", () => {
+	socket.io.on("open", () => {
 		const engine = socket.io.engine;
-		say(id, "connect", { sid: socket.id, transport: engine.transport.name, recovered: socket.recovered });
+		say(id, "opened", { transport: engine.transport.name });
 		engine.once("upgrade", (t) => say(id, "upgrade", { transport: t.name }));
+	});
+	socket.on("connect", () => {
+		say(id, "connect", { sid: socket.id, transport: socket.io.engine.transport.name, recovered: socket.recovered });
 	});
 	socket.on("connect_error", (e) => say(id, "connect_error", { message: e.message, data: pack(e.data ?? null), description: String(e.description ?? "") }));
 	socket.on("disconnect", (reason) => say(id, "disconnect", { reason }));
@@ -74,7 +77,7 @@ function openStream({ id, url, headers, types }) {
 	clients.set(id, source);
 	source.onopen = () => say(id, "open");
 	source.onerror = (e) => say(id, "error", { code: e.code ?? null, message: e.message ?? "", state: source.readyState });
-	for (const type of ["message", ...(types ?? [])])
+	for (const type of ["message", ...types])
 		source.addEventListener(type, (e) => say(id, "message", { type: e.type, text: e.data, last: e.lastEventId }));
 }
 

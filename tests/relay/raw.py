@@ -8,9 +8,13 @@ import urllib.parse
 
 
 class Raw:
-    def __init__(self, url, token=None, headers="", shake=True, seconds=10):
+    def __init__(self, url, token=None, headers="", shake=True, seconds=10, buffer=None):
         parts = urllib.parse.urlsplit(url)
-        self.link = socket.create_connection((parts.hostname, parts.port), timeout=seconds)
+        self.link = socket.socket()
+        self.link.settimeout(seconds)
+        if buffer:
+            self.link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.link.connect((parts.hostname, parts.port))
         self.rest = b""
         if not shake:
             return

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Agents over the socket, and claims that wait in the relay."""
+import os
+import signal
+import subprocess
 import threading
 import time
 
@@ -12,21 +15,29 @@ def agent(panel):
 
 
 def submit(panel, agent, **more):
-    return panel.submit(requirements={"capabilities": agent.record["capabilities"]}, **more)["task_id"]
+    return panel.submit(requirements={"capabilities": agent.capabilities}, **more)["task_id"]
+
+
+def on_socket(ws, agent, **more):
+    """The agent's socket, ready for tasks."""
+    client = ws(token=agent.token)
+    client.send({"type": "ready", "id": "ready", **more})
+    client.message(lambda m: m.get("ref") == "ready" and m["type"] != "error")
+    return client
 
 
 def delegated(client, seconds=10):
     got = client.type("task:delegate", seconds=seconds)
-    return got.get("payload") or got.get("data")
+    return got
 
 
 def test_a_task_is_handed_over_at_once(ws, panel, agent):
-    client = ws(token=agent.token)
+    client = on_socket(ws, agent)
     began = time.monotonic()
     task = submit(panel, agent, parameters={"n": 1}, deadline="2030-01-01T00:00:00.000Z")
     got = delegated(client)
     assert time.monotonic() - began < 1
-    assert got["taskId"] == got["task_id"] == task and got["agentId"] == agent.id and got["parameters"] == {"n": 1}
+    assert got["payload"]["taskId"] == got["task_id"] == task and got["payload"]["agentId"] == agent.id and got["parameters"] == {"n": 1}
     assert got["fence"] and got["deadline"]
     client.send({"type": "progress:update", "id": 1, "payload": {"taskId": task, "fence": got["fence"], "progress": 0.5, "message": "half"}})
     panel.wait_for(lambda: panel.task(task)["progress"] == 0.5, 5, "the progress")
@@ -39,7 +50,7 @@ def test_a_task_is_handed_over_at_once(ws, panel, agent):
 
 def test_work_that_waited_before_the_agent_came(ws, panel, agent):
     tasks = {submit(panel, agent) for _ in range(3)}
-    client = ws(token=agent.token)
+    client = on_socket(ws, agent)
     got = set()
     for _ in range(3):
         one = delegated(client)
@@ -50,7 +61,7 @@ def test_work_that_waited_before_the_agent_came(ws, panel, agent):
 
 
 def test_an_error_is_retried(ws, panel, agent):
-    client = ws(token=agent.token)
+    client = on_socket(ws, agent)
     task = submit(panel, agent, max_retries=1, retry={"initial_delay_ms": 50})
     for attempt in (1, 2):
         got = delegated(client)
@@ -61,7 +72,7 @@ def test_an_error_is_retried(ws, panel, agent):
 
 
 def test_an_old_fence_is_refused(ws, panel, agent):
-    client = ws(token=agent.token)
+    client = on_socket(ws, agent)
     task = submit(panel, agent)
     got = delegated(client)
     client.send({"type": "task:result", "id": "bad", "task_id": task, "fence": got["fence"] + 1, "result": {}})
@@ -81,6 +92,75 @@ def test_another_agents_task_is_not_to_be_reported(ws, panel, agent):
     client.send({"type": "task:result", "id": "x", "task_id": task, "fence": held["fence"], "result": {}})
     assert client.type("error")["ref"] == "x"
     agent.complete(held).expect(200)
+
+
+def test_slots_and_types(ws, panel, agent):
+    client = on_socket(ws, agent, slots=2, types=["wanted"], whole=True)
+    other = submit(panel, agent, type="other")
+    tasks = [submit(panel, agent, type="wanted", parameters={"i": i}) for i in range(3)]
+    first = [client.type("task:delegate") for _ in range(2)]
+    client.none(lambda g: "task:delegate" in g.get("text", ""), 0.7)
+    assert {m["task"]["task_id"] for m in first} <= set(tasks)
+    # As a claim answers it, so that a program sees no difference.
+    seen = first[0]["task"]
+    assert seen["type"] == "wanted" and seen["status"] == "running" and set(seen["parameters"]) == {"i"} and seen["requirements"]
+    client.send({"type": "ready", "slots": 0})
+    for m in first:
+        client.send({"type": "task:result", "id": m["task"]["task_id"], "task_id": m["task"]["task_id"], "fence": m["task"]["fence"], "result": {}})
+    client.none(lambda g: "task:delegate" in g.get("text", ""), 0.7)
+    client.send({"type": "ready", "slots": 1, "types": ["wanted"], "whole": False})
+    last = client.type("task:delegate")
+    assert "task" not in last and last["task_id"] in tasks
+    client.send({"type": "task:release", "id": "rel", "task_id": last["task_id"], "fence": last["fence"]})
+    assert panel.task(other)["status"] == "pending"
+
+
+def test_a_lease_is_kept_by_the_socket_alone(new_panel, driver):
+    panel = new_panel(TASK_LEASE=2, AGENT_HEARTBEAT_INTERVAL=1)
+    agent = panel.register_agent(capabilities=["k"])
+    client = driver.ws(panel.ws_url, token=agent.token)
+    client.send({"type": "ready"})
+    task = panel.submit(requirements={"capabilities": ["k"]})["task_id"]
+    got = delegated(client)
+    time.sleep(5)
+    now = panel.task(task)
+    assert now["status"] == "running" and now["fence"] == got["fence"]
+    client.send({"type": "task:result", "id": "r", "task_id": task, "fence": got["fence"], "result": {}})
+    panel.wait_for(lambda: panel.task(task)["status"] == "completed", 5, "completion")
+
+
+def test_a_socket_that_goes_leaves_its_task_to_the_lease(new_panel, driver):
+    panel = new_panel(TASK_LEASE=2, AGENT_HEARTBEAT_INTERVAL=1, AGENT_ASSIGNMENT_TIMEOUT=2)
+    agent, other = (panel.register_agent(capabilities=["k"]) for _ in range(2))
+    client = driver.ws(panel.ws_url, token=agent.token)
+    client.send({"type": "ready"})
+    task = panel.submit(requirements={"capabilities": ["k"]}, retry={"initial_delay_ms": 100})["task_id"]
+    delegated(client)
+    client.do("ws.terminate")
+    [again] = other.claim(wait=15)
+    assert again["task_id"] == task
+    other.complete(again).expect(200)
+
+
+def test_mcpctl_takes_its_work_over_the_socket(panel, tmp_path):
+    """And goes on by REST while there is no relay."""
+    agent = panel.register_agent(capabilities=["cli" + str(time.time_ns())], slots=4)
+    (tmp_path / "token").write_text(agent.auth_token)
+    env = {**os.environ, "MCP_URL": panel.url, "XDG_CONFIG_HOME": str(tmp_path)}
+    process = subprocess.Popen([panel.build + "/mcpctl", "--verbose", "agent", "run", "--agent-id", agent.id, "--token-file", str(tmp_path / "token"),
+                                "--concurrency", "4", "--", "cat"], env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        tasks = []
+        for n in range(20):
+            tasks.append(submit(panel, agent, parameters={"n": n}))
+            time.sleep(0.02)
+        panel.wait_for(lambda: all(panel.task(t)["status"] == "completed" for t in tasks), 10, "every task")
+        assert panel.task(tasks[3])["result"]["parameters"] == {"n": 3}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=20)[1]
+    assert "tasks come over the socket" in said and "/complete" not in said, said
+    assert "stopped: 20 completed" in said
 
 
 # --- claims that wait -----------------------------------------------------------------------------------------------
@@ -120,6 +200,7 @@ def test_a_waiting_claim_is_refused_like_any(panel, agent):
 
 def test_hundreds_of_claims_park_without_a_thread(panel):
     agents = [panel.register_agent(capabilities=["many" + str(time.time_ns())]) for _ in range(20)]
+    assert all(a.token for a in agents)
     got, lock = [], threading.Lock()
 
     def claim(a):

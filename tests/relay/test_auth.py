@@ -146,7 +146,7 @@ def test_another_origin_is_refused(driver, panel):
 
 def test_a_worker_sees_its_own_tasks_only(driver, panel):
     mine, other = panel.register_agent(capabilities=["mine-" + str(time.time_ns())]), panel.register_agent(capabilities=["other-" + str(time.time_ns())])
-    caps = [a.record["capabilities"] for a in (mine, other)]
+    caps = [a.capabilities for a in (mine, other)]
     client = driver.ws(panel.ws_url, token=other.token)
     client.subscribe("tasks", id="t")
     task = panel.submit("mine", requirements={"capabilities": caps[0]})
@@ -157,6 +157,8 @@ def test_a_worker_sees_its_own_tasks_only(driver, panel):
     client.none(lambda g: g["event"] == "message" and task["task_id"] in g.get("text", ""), 1)
     # What is its own it does see.
     task = panel.submit("other", requirements={"capabilities": caps[1]})
+    held = other.claim()[0]
+    other.progress(held, 0.5).expect(200)
     client.next(lambda g: g["event"] == "message" and task["task_id"] in g.get("text", ""), 10, "its own task")
     client.close()
 

@@ -90,7 +90,7 @@ def test_an_api_restart_is_survived(private, driver):
     client = driver.ws(panel.ws_url, token=panel.admin_token)
     client.subscribe("tasks")
     panel.kill("api", signal.SIGTERM)
-    panel.start("api")
+    panel.start()
     task = panel.submit()["task_id"]
     client.event("task.created", task_id=task)
     client.subscribe("tasks", id="again", filter={"task_id": task})

@@ -33,7 +33,7 @@ def test_program(panel, tmp_path, how, prints, text):
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
             for _ in range(50):
-                task = panel.submit("guide", requirements={"capabilities": agent.record["capabilities"]})["task_id"]
+                task = panel.submit("guide", requirements={"capabilities": agent.capabilities})["task_id"]
                 time.sleep(0.2)
                 said = (tmp_path / "out").read_text()
                 if prints.strip('"') in said:

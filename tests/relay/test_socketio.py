@@ -23,8 +23,10 @@ def io(driver, panel):
 @pytest.mark.parametrize("nsp", ["/", "/agents", "/mcp/ws"])
 def test_default_settings_poll_and_upgrade(io, panel, nsp):
     client = io(nsp)
-    assert client.connected()["transport"] == "polling"
-    assert client.wait("upgrade")["transport"] == "websocket"
+    assert client.wait("opened")["transport"] == "polling"
+    client.next(lambda g: g["event"] == "upgrade" and g["transport"] == "websocket", 5, "the upgrade")
+    client.do("io.transport")
+    assert client.wait("transport")["transport"] == "websocket"
     client.ask("subscribe", {"channel": "tasks"})
     task = panel.submit()["task_id"]
     client.event("task.created", lambda e: e["data"]["task_id"] == task)
@@ -64,7 +66,7 @@ def test_acknowledgements_tell_what_is_wrong(io):
 
 def worker(panel):
     agent = panel.register_agent(capabilities=["io" + str(time.time_ns())])
-    return agent, agent.record["capabilities"]
+    return agent, agent.capabilities
 
 
 def test_an_agent_gets_tasks_and_gives_results(io, panel):

@@ -21,6 +21,7 @@
 	X(minutes) \
 	X(net) \
 	X(password) \
+	X(relay) \
 	X(schema) \
 	X(scheduler) \
 	X(time)
