@@ -524,6 +524,7 @@ static enum err process(struct req *r, struct resp *p, FCGX_Request *f)
 		/* The other request with this key has committed: its answer is this one's. */
 		error_init(r->op.err, r->op.arena);
 		buf_reset(&p->data);
+		r->op.audit = NULL;	/* that one is recorded, not this */
 		err = idempotency(r, p, f, &replayed);
 		if (!err && r->replay)
 			return r->route->handle(r, p);

@@ -210,6 +210,7 @@ static enum err scan(struct sched *s, struct op *op)
 	w->scanned_us = mono_us();
 	w->scan_took_us = w->scanned_us - begun;
 	fleet_set(s, sc.agents, sc.n);
+	guard_agents(s, sc.agents, sc.n, op->now);
 	set_targets(w, &sc);
 	/* Half an interval behind is as good as a heartbeat that has just been missed. */
 	err = agents_flush(op, sc.agents, sc.n, s->cfg.heartbeat_interval * 500, &flushed);

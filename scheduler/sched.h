@@ -32,7 +32,7 @@ struct fleet;		/* assign.c */
 struct sender;		/* sender.c */
 struct healer;		/* heal.c */
 struct keeper;		/* retention.c */
-struct guard;		/* alerts.c */
+struct guard;		/* alerts.c, guard.h */
 
 struct sched {
 	struct config cfg;
@@ -73,6 +73,8 @@ void healer_free(struct healer *h);
 struct keeper *keeper_new(void);
 void keeper_free(struct keeper *k);
 struct guard *guard_new(void);
+/* All agents, just read with their liveness: for the alerts' duty to judge by. */
+void guard_agents(struct sched *s, struct agent *const *agents, int n, int64_t now);
 void guard_free(struct guard *g);
 
 /* --- the fleet: agents that tasks are pushed to (assign.c) ---------------------------------------------- */

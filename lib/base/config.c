@@ -301,6 +301,10 @@ static bool check(const struct config *c, struct buf *problems)
 		buf_adds(problems, "ALERT_THRESHOLD_ERROR_RATE must be a number from 0 to 1\n");
 		good = false;
 	}
+	if (*c->alert_webhook && strncmp(c->alert_webhook, "http://", 7) != 0 && strncmp(c->alert_webhook, "https://", 8) != 0) {
+		buf_adds(problems, "ALERT_WEBHOOK must be an http or https address\n");
+		good = false;
+	}
 	if (!is_share(c->alert_efficiency)) {
 		buf_adds(problems, "ALERT_THRESHOLD_EFFICIENCY must be a number from 0 to 1\n");
 		good = false;

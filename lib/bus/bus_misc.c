@@ -158,6 +158,9 @@ enum err bus_events_before(struct bus *b, const char *before, int limit, struct 
 	*n = 0;
 	if (before && !stream_id(before))
 		return ERR_VALIDATION;
+	/* Nothing comes before the very first id, and Redis takes that for an error. */
+	if (before && before[strspn(before, "0-")] == '\0')
+		return OK;
 	if (before)
 		snprintf(to, sizeof(to), "(%s", before);
 	cmd_init(&c);

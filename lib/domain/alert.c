@@ -2,6 +2,7 @@
 #include "alert.h"
 
 #include "../base/limits.h"
+#include "outbox.h"
 
 #define RUNBOOKS "docs/guides/runbooks.md"
 
@@ -68,9 +69,59 @@ static enum err from_record(struct op *op, const struct record *rec, struct aler
 	return OK;
 }
 
-static enum err put(struct op *op, struct alert *a, int64_t rev, bool lazy)
+/* Messages about it, into the unit that raises or resolves it. */
+static size_t notify(struct op *op, const struct alert *a, const char *payload, struct store_op *ops)
 {
-	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, a), .expect_rev = rev, .lazy = lazy };
+	const struct config *cfg = op->app->cfg;
+	const char *state = a->resolved_at ? "resolved" : "raised";
+	size_t n = 0;
+
+	if (*cfg->alert_webhook)
+		outbox_webhook(op, &ops[n++], cfg->alert_webhook, "system.alert", payload);
+	if (*cfg->alert_email && *cfg->smtp_url)
+		outbox_email(op, &ops[n++], cfg->alert_email, arena_printf(op->arena, "Alert %s: %s", state, a->kind),
+			     arena_printf(op->arena, "%s\n\nkind: %s\nsubject: %s\nseverity: %s\nvalue: %g %s (threshold %g)\nrunbook: "
+					  RUNBOOKS "#%s\n", a->message, a->kind, *a->subject ? a->subject : "-", a->severity,
+					  a->value, a->unit ? a->unit : "", a->threshold, a->kind));
+	return n;
+}
+
+/* Raised or resolved: store it with its messages, then tell it as an event. */
+static enum err turn(struct op *op, struct alert *a, int64_t rev)
+{
+	struct store_op ops[3] = { { .kind = SOP_REC_PUT, .rec = to_record(op, a), .expect_rev = rev } };
+	struct store_unit u = { .ops = ops, .n = 1, .arena = op->arena, .error = op->err };
+	struct bus_post posts[2] = { { .type = "system.alert", .at = op->now }, { .wake = "s" } };
+	struct buf b;
+	struct jw w;
+
+	buf_init(&b);
+	jw_init(&w, &b);
+	alert_json(a, &w);
+	u.n += notify(op, a, b.p, ops + 1);
+	enum err err = store_apply(op->app->store, &u);
+
+	if (!err) {
+		a->rev = ops[0].rev;
+		posts[0].data = b.p;
+		bus_post(op->app->bus, posts, u.n > 1 ? 2 : 1);
+	}
+	buf_release(&b);
+	return err;
+}
+
+enum err alert_raise(struct op *op, struct alert *a)
+{
+	id_new(a->id);
+	a->since = a->last_seen = op->now;
+	a->resolved_at = 0;
+	return turn(op, a, REV_ABSENT);
+}
+
+enum err alert_seen(struct op *op, struct alert *a)
+{
+	a->last_seen = op->now;
+	struct store_op o = { .kind = SOP_REC_PUT, .rec = to_record(op, a), .expect_rev = a->rev, .lazy = true };
 	struct store_unit u = { .ops = &o, .n = 1, .arena = op->arena, .error = op->err };
 	enum err err = store_apply(op->app->store, &u);
 
@@ -79,44 +130,10 @@ static enum err put(struct op *op, struct alert *a, int64_t rev, bool lazy)
 	return err;
 }
 
-static void post(struct op *op, const struct alert *a)
-{
-	struct buf b;
-	struct jw w;
-
-	buf_init(&b);
-	jw_init(&w, &b);
-	alert_json(a, &w);
-	bus_post(op->app->bus, &(struct bus_post){ .type = "system.alert", .data = b.p, .at = op->now }, 1);
-	buf_release(&b);
-}
-
-enum err alert_raise(struct op *op, struct alert *a)
-{
-	id_new(a->id);
-	a->since = a->last_seen = op->now;
-	a->resolved_at = 0;
-	enum err err = put(op, a, REV_ABSENT, false);
-
-	if (!err)
-		post(op, a);
-	return err;
-}
-
-enum err alert_seen(struct op *op, struct alert *a)
-{
-	a->last_seen = op->now;
-	return put(op, a, a->rev, true);
-}
-
 enum err alert_resolve(struct op *op, struct alert *a)
 {
 	a->resolved_at = op->now;
-	enum err err = put(op, a, a->rev, false);
-
-	if (!err)
-		post(op, a);
-	return err;
+	return turn(op, a, a->rev);
 }
 
 enum err alerts_list(struct op *op, const struct alert_filter *f, struct alert ***out, int *n, const char **next)

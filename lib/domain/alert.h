@@ -20,11 +20,14 @@ struct alert {
 	double value, threshold;
 };
 
-/* Both commit before the event system.alert is posted. a->id is filled by raise. */
+/*
+ * Raise fills a->id. Both commit, with what ALERT_WEBHOOK and ALERT_EMAIL are to be told, before the event system.alert is
+ * posted. ERR_CONFLICT: another leader changed it; read the active ones again.
+ */
 enum err alert_raise(struct op *op, struct alert *a) MUST_CHECK;
-/* Keep it up to date while it holds. ERR_CONFLICT: another leader changed it; read the active ones again. */
-enum err alert_seen(struct op *op, struct alert *a) MUST_CHECK;
 enum err alert_resolve(struct op *op, struct alert *a) MUST_CHECK;
+/* Keep it up to date while it holds. */
+enum err alert_seen(struct op *op, struct alert *a) MUST_CHECK;
 
 enum alert_filter_status { ALERTS_ANY, ALERTS_ACTIVE, ALERTS_RESOLVED };
 struct alert_filter {

@@ -219,12 +219,14 @@ static void write_group(struct op *op)
 			x = x->next;
 		next_record(x->op, x->a, NULL, x->op->arena, &ops[i]);
 	}
-	enum err err = n ? store_apply(op->app->store, &u) : OK;
+	/* Those that came while the store was found to be away do not each wait for it in turn. */
+	bool down = mono_us() < line.down_until_us;
+	enum err err = down ? ERR_UNAVAILABLE : n ? store_apply(op->app->store, &u) : OK;
 
-	if (err) {
+	if (err)
 		chain_back(op->app->store, &m, err);
+	if (err && !down)
 		line.down_until_us = mono_us() + DOWN_US;
-	}
 	for (struct waiting *next; n; n--, w = next) {
 		next = w->next;
 		w->err = err;

@@ -125,8 +125,11 @@ class Receiver:
                     self.close_connection = True
             do_GET = do_POST = respond
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 512        # many call at once
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.got, self._once, self._always = [], [], (200, {}, {})
         self._seen = threading.Condition()

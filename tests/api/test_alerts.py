@@ -114,6 +114,19 @@ def test_redis_away(watchful):
     watchful.wait_for(lambda: watchful.get("/events").status == 200, 10, "the events to be back")
 
 
+def test_somebody_is_told(new_panel, receiver):
+    private = new_panel(ALERT_INTERVAL=1, ALERT_WINDOW=8, ALERT_THRESHOLD_DENIALS=2, ALERT_WEBHOOK=receiver.url + "/alerts")
+    agent = private.register_agent()
+    for _ in range(5):
+        error(agent.request("GET", "/users"), 403)
+    first, second = (receiver.wait(n, seconds=PATIENCE) for n in (1, 2))
+    assert [g.json["status"] for g in (first, second)] == ["active", "resolved"] and first.json["alert_id"] == second.json["alert_id"]
+    for got in (first, second):
+        assert got.path == "/alerts" and got.headers["X-MCP-Event"] == "system.alert" and got.headers["X-MCP-Signature"].startswith("t=")
+        assert got.json["kind"] == "permission_probes" and got.json["subject"] == agent.id
+    assert len(receiver.got) == 2
+
+
 def test_slow_answers_and_failed_ones(new_panel):
     """The store is frozen out of the way: a lock on the file makes writers fail, which is a 5xx."""
     private = new_panel(ALERT_INTERVAL=1, ALERT_WINDOW=60, ALERT_THRESHOLD_RESPONSE_TIME=1, ALERT_THRESHOLD_ERROR_RATE="0.2")

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import sqlite3
+import time
 
 import pytest
 
@@ -220,6 +221,17 @@ def test_a_repeated_request_is_told_once(panel):
     assert len(logs(panel, resource_id=made[0])) == 1
 
 
+def test_repeated_requests_at_once_are_told_once(panel, admin):
+    panel.admin_token
+    for path, body, name in (("/pipelines", {"name": unique(), "stages": [{"name": "one"}]}, "pipeline_id"),
+                             ("/api-keys", {"name": "x", "role": "worker"}, "key_id"), ("/agents/register", {"name": "x", "type": "worker"}, "agent_id")):
+        key = {"Idempotency-Key": unique()}
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda _: panel.post(path, body, headers=key), range(12)))
+        made, = {a.data[name] for a in answers if a.status == 201}
+        assert [r["outcome"] for r in logs(panel, resource_id=made)] == ["success"]
+
+
 def test_limits_are_told_and_limited(new_panel):
     private = new_panel(RATE_LIMIT_ACCOUNT_FAILURES=2)
     private.post("/users", {"username": "victim", "password": PASSWORD, "role": "worker"}).expect(201)
@@ -338,3 +350,26 @@ def test_the_log_outlives_the_processes(new_panel):
         cursor = "&cursor=" + page["next_cursor"] if page["next_cursor"] else None
         pages += 1
     assert pages >= 1
+
+
+def test_refusals_are_answered_though_they_cannot_be_written(new_panel, store):
+    if store != "sqlite":
+        pytest.skip("the file is locked by hand")
+    private = new_panel()
+    agent = private.register_agent()
+    assert agent.token
+    with sqlite3.connect(private.home + "/mcp.db", timeout=10, isolation_level=None) as db:
+        db.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: agent.request("GET", "/users"), range(40)))
+        took = time.monotonic() - began
+        db.execute("ROLLBACK")
+    for answer in answers:
+        error(answer, 403, "permission_denied")
+    assert took < 30, took
+    assert "could not be written" in private.log("api")
+    time.sleep(1.1)         # after an outage refusals wait a moment before they try again
+    answer = error(agent.request("GET", "/users"), 403)
+    assert one(private, request_id=answer["request_id"])["outcome"] == "denied"
+    assert private.get("/audit-logs/verify").expect(200).data["verified"] is True

@@ -103,6 +103,14 @@ def test_bad_queries(panel, query, field):
     assert fields(panel.get("/events?" + query), field)
 
 
+def test_ends_of_the_stream(panel, story):
+    for cursor in ("eb.0-0", "eb.0-1", "eb.00-000", "ef.9999999999999999999-9999999999999999999"):
+        answer = panel.get("/events?cursor=" + cursor).expect(200).json
+        assert answer["data"] == [] and answer["count"] == 0
+    assert panel.get("/events?after=0-0&limit=1").expect(200).json["count"] == 1
+    assert len(panel.get("/events?cursor=eb.9999999999999999999-9999999999999999999&limit=3").expect(200).data) == 3
+
+
 @pytest.mark.parametrize("cursor", ("x", "t." + NOWHERE, "eb.", "eb.x-y", "ef.1-2-3"))
 def test_bad_cursors(panel, cursor):
     error(panel.get("/events?cursor=" + cursor), 400, "bad_cursor")

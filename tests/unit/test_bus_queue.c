@@ -202,6 +202,23 @@ static void test_events(void)
 	CU_ASSERT_EQUAL(bus_events(bus, "", 2, &arena, &events, &n), ERR_VALIDATION);
 	CU_ASSERT_EQUAL(bus_events(bus, "5-", 2, &arena, &events, &n), ERR_VALIDATION);
 	CU_ASSERT_EQUAL(bus_events(bus, "0-0) +", 2, &arena, &events, &n), ERR_VALIDATION);
+	/* The other way round, from the newest to the first. */
+	const char *before = NULL;
+
+	seen = 0;
+	do {
+		CU_ASSERT_EQUAL_FATAL(bus_events_before(bus, before, 700, &arena, &events, &n), OK);
+		for (int i = 0; i < n; i++, seen++) {
+			CU_ASSERT_EQUAL_FATAL(json_parse(&arena, events[i].envelope, strlen(events[i].envelope),
+							 JSON_BUILD_ALL, &root, &error), OK);
+			CU_ASSERT_EQUAL(jv_int_or(jv_get(root, "data"), "i", -1), 2999 - seen);
+			before = events[i].id;
+		}
+	} while (n);
+	CU_ASSERT_EQUAL(seen, 3000);
+	CU_ASSERT_EQUAL(bus_events_before(bus, "0-0", 2, &arena, &events, &n), OK);
+	CU_ASSERT_EQUAL(n, 0);
+	CU_ASSERT_EQUAL(bus_events_before(bus, "x", 2, &arena, &events, &n), ERR_VALIDATION);
 	/* An event of no data, and of its own time. */
 	post(&(struct bus_post){ .type = "system.health" });
 	CU_ASSERT(bus_drain(bus, 2000));
