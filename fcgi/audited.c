@@ -115,7 +115,7 @@ static bool refusal(struct req *r, enum err err, struct audit *a)
 		a->kind = "authentication";
 		a->outcome = "failure";
 		/* Someone who shows nothing has tried nothing. */
-		if (!own && !r->shown)
+		if (!own && !r->credential)
 			return false;
 		if (!own)
 			a->action = "authenticate";

@@ -86,7 +86,7 @@ static enum err authenticate(struct req *r, FCGX_Request *f, int64_t *iat)
 	enum err err = OK;
 
 	*iat = 0;
-	r->shown = auth || key;
+	r->credential = auth ? auth : key;
 	if (!auth && FCGX_GetParam("HTTP_AUTHORIZATION", f->envp))
 		return unauthenticated(r, "empty authorization");
 	if (auth && strncasecmp(auth, "ApiKey ", 7) == 0)

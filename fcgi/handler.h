@@ -25,10 +25,9 @@ struct req {
 	const struct jv *body;		/* parsed; an empty body is {} */
 	void *in;			/* body read by route->body, unless the route takes it raw */
 	void *q;			/* query read by route->query */
-	const char *credential;		/* the Authorization the caller was known by; NULL: none */
+	const char *credential;		/* what was shown to be known by; then the Authorization it comes to. NULL: none */
 	const char *origin, *host, *cookie, *user_agent;
 	const char *authorization;	/* the header as it came; NULL: none */
-	bool shown;			/* something to authenticate with was shown, good or not */
 	bool form;			/* the body is a form: an OAuth 2 client asks (oauth.h) */
 	const char *oauth_error;	/* RFC 6749 section 5.2, where the status alone does not say it */
 	bool slow;			/* served by the slow pool: may wait */

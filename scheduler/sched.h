@@ -32,7 +32,7 @@ struct fleet;		/* assign.c */
 struct sender;		/* sender.c */
 struct healer;		/* heal.c */
 struct keeper;		/* retention.c */
-struct guard;		/* alerts.c */
+struct guard;		/* alerts.c, guard.h */
 
 struct sched {
 	struct config cfg;
