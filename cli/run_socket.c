@@ -71,6 +71,18 @@ static struct job *acked(struct runner *r, const struct jv *message)
 	return ref && ref->type == J_STRING ? job_find(r, ref->str) : NULL;
 }
 
+/* The next heartbeat would say so too. */
+static void cancelled(struct runner *r, const struct jv *data)
+{
+	const char *id = jv_str(data, "task_id"), *reason = jv_str(data, "reason");
+	struct job *j = id ? job_find(r, id) : NULL;
+
+	if (!j || j->state != JOB_RUN || j->end != END_NONE || !reason || strcmp(reason, "cancelled"))
+		return;
+	say(r, "info", j, "cancelled");
+	job_end_command(r, j, END_CANCEL);
+}
+
 static void on_text(void *arg, const char *text, size_t len)
 {
 	struct runner *r = arg;
@@ -100,6 +112,8 @@ static void on_text(void *arg, const char *text, size_t len)
 			job_give_back(r, task);
 		else if (job_start(r, task) && (j = job_find(r, id)))
 			j->over_socket = true;
+	} else if (!strcmp(type, "task:cancelled")) {
+		cancelled(r, jv_get(m, "data"));
 	} else if (!strcmp(type, "error") && jv_str(m, "ref") && !strcmp(jv_str(m, "ref"), "ready")) {
 		say(r, "warning", NULL, "the relay gives no tasks: %s", jv_str(m, "message") ? jv_str(m, "message") : "?");
 		ws_close(&r->ws, REFUSED);
