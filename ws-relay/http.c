@@ -262,7 +262,8 @@ int http_request(struct conn *c)
 		c->close_after = true;
 	if (c->want < 0 || c->want > BODY_MAX || (is_engine(c->path) && c->want > relay.cfg.ws_max_message)) {
 		c->close_after = true;
-		http_error(c, ERR_TOO_LARGE, c->want < 0 ? "The request must say its Content-Length." : NULL);
+		http_error(c, c->want < 0 ? ERR_BAD_REQUEST : ERR_TOO_LARGE,
+			   c->want < 0 ? "The relay's own port takes bodies with a Content-Length only." : NULL);
 		return 0;
 	}
 	if (c->want == 0 || c->method != M_POST) {
