@@ -21,7 +21,7 @@
 #include "session.h"
 
 #define TICK_MS 100
-#define TICK_CONFORMANCE_MS 5
+#define TICK_CONFORMANCE_MS 20
 #define DRAIN_US 3000000
 
 struct relay relay;
