@@ -460,7 +460,16 @@ test("when nothing answers the header says so, and it heals by itself", async ()
 	await panel.mcp("up", "api");
 	await tab.see(".pill", "live");
 	tab.forgive(/WebSocket|50\d|ws|Failed to load/);
-	assert.equal(await tab.page.locator(".problem").count(), 0);
+	await tab.gone(".problem");
+
+	// A reload meanwhile waits too, and does not ask for the password.
+	await panel.mcp("down", "api");
+	await tab.page.reload();
+	await tab.see(".boot", "does not answer");
+	await panel.mcp("up", "api");
+	await tab.see(".pill", "live");
+	await tab.see("h1", "Overview");
+	tab.forgive(/WebSocket|50\d|ws|Failed to load/);
 });
 
 test("the theme's switch works and is kept", async () => {

@@ -70,12 +70,11 @@ async function read(answer, plain) {
 		// not JSON: an answer of the web server's own, or what was asked for
 	}
 	// The web server is there, what is behind it is not.
-	if (
-		(answer.status === 502 || answer.status === 503 || answer.status === 504 || answer.status === 500) &&
-		(!json || json.error?.details?.answered_by)
-	)
+	if (answer.status >= 500 && (!json || json.error?.details?.answered_by)) {
 		tell("silent");
-	else tell("answered");
+		throw new Offline();
+	}
+	tell("answered");
 	if (!answer.ok || (json && json.success === false))
 		throw new ApiError(answer.status, json?.error, answer.headers.get("X-Request-ID"));
 	return plain ? (json ?? text) : json;
@@ -85,11 +84,13 @@ export async function request(method, path, options = {}) {
 	let answer = await exchange(method, path, { ...options });
 
 	if (answer.status === 401 && session.token) {
-		if (!(await renew()))
+		if (!(await renew())) {
+			if (session.away) throw new Offline();
 			throw new ApiError(401, {
 				code: "session_ended",
 				message: "Your session has ended. Please sign in again."
 			});
+		}
 		answer = await exchange(method, path, { ...options });
 	}
 	return read(answer, options.plain);
@@ -171,11 +172,13 @@ export function renew() {
 				body: session.refresh ? { refresh_token: session.refresh } : {}
 			});
 
-			if (answer.status >= 500) return false;
+			session.away = answer.status >= 500;
+			if (session.away) return false;
 			await enter((await read(answer)).data);
 			return true;
 		} catch (error) {
-			if (error instanceof ApiError && error.status < 500) leave();
+			session.away = !(error instanceof ApiError && error.status < 500);
+			if (!session.away) leave();
 			return false;
 		} finally {
 			session.renewing = null;
@@ -184,9 +187,15 @@ export function renew() {
 	return session.renewing;
 }
 
-// At the start: is there a session to take up again?
-export async function resume() {
-	return hinted() ? renew() : false;
+// At the start: is there a session to take up again? While the panel is away nobody is asked for a password.
+export async function resume(waits) {
+	while (hinted()) {
+		if (await renew()) return true;
+		if (!session.away) return false;
+		waits();
+		await new Promise(done => setTimeout(done, 1000));
+	}
+	return false;
 }
 
 export async function logout() {

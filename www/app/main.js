@@ -441,5 +441,15 @@ window.addEventListener("unhandledrejection", event => {
 		toast("A part of this page could not be loaded. Try again in a moment.", "bad");
 });
 
-await api.resume();
+await api.resume(() =>
+	patch(
+		shell,
+		h(
+			"div.boot",
+			{ role: "status" },
+			h("p.brand", "The panel does not answer."),
+			h("p", "Trying again each second.")
+		)
+	)
+);
 show();
