@@ -165,6 +165,7 @@ install: all
 	install -m 644 cli/completion/_mcpctl $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_mcpctl
 	for f in conf/systemd/*.service; do \
 		conf/render "$$f" BIN=$(PREFIX)/sbin CONF=/etc/mcp STATE=/var/lib/mcp > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
+	find www -type f | while read -r f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/mcp/$$f"; done
 	install -m 755 conf/render $(DESTDIR)$(PREFIX)/share/mcp/conf/
 	install -m 644 conf/errors.tsv $(DESTDIR)$(PREFIX)/share/mcp/conf/
 	conf/render --errors $(DESTDIR)$(PREFIX)/share/mcp/errors

@@ -3,8 +3,7 @@
 try {
 	const theme = localStorage.getItem("mcp.theme");
 
-	if (theme === "light" || theme === "dark")
-		document.documentElement.dataset.theme = theme;
+	if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
 	// storage is blocked: the system's theme it is
 }

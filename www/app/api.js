@@ -35,22 +35,25 @@ export const watch = fn => (watchers.add(fn), () => watchers.delete(fn));
 const tell = (what, detail) => watchers.forEach(fn => fn(what, detail));
 
 async function exchange(method, path, { body, query, signal, headers = {}, plain } = {}) {
-	const url = new URL((path.startsWith("/api/") || plain ? path : "/api/v1" + path), location.origin);
+	const url = new URL(path.startsWith("/api/") || plain ? path : "/api/v1" + path, location.origin);
 	let answer;
 
 	for (const [name, value] of Object.entries(query ?? {}))
 		if (value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length))
 			url.searchParams.set(name, Array.isArray(value) ? value.join(",") : value);
-	if (body !== undefined)
-		headers["Content-Type"] = "application/json";
-	if (session.token)
-		headers.Authorization = "Bearer " + session.token;
+	if (body !== undefined) headers["Content-Type"] = "application/json";
+	if (session.token) headers.Authorization = "Bearer " + session.token;
 	try {
-		answer = await fetch(url, { method, headers, signal, cache: "no-store", credentials: "same-origin",
-			body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body) });
+		answer = await fetch(url, {
+			method,
+			headers,
+			signal,
+			cache: "no-store",
+			credentials: "same-origin",
+			body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body)
+		});
 	} catch (error) {
-		if (error.name === "AbortError")
-			throw error;
+		if (error.name === "AbortError") throw error;
 		tell("silent");
 		throw new Offline();
 	}
@@ -67,10 +70,11 @@ async function read(answer, plain) {
 		// not JSON: an answer of the web server's own, or what was asked for
 	}
 	// The web server is there, what is behind it is not.
-	if ((answer.status === 502 || answer.status === 503 || answer.status === 504 || answer.status === 500) && (!json || json.error?.details?.answered_by))
+	if (answer.status >= 500 && (!json || json.error?.details?.answered_by)) {
 		tell("silent");
-	else
-		tell("answered");
+		throw new Offline();
+	}
+	tell("answered");
 	if (!answer.ok || (json && json.success === false))
 		throw new ApiError(answer.status, json?.error, answer.headers.get("X-Request-ID"));
 	return plain ? (json ?? text) : json;
@@ -80,8 +84,13 @@ export async function request(method, path, options = {}) {
 	let answer = await exchange(method, path, { ...options });
 
 	if (answer.status === 401 && session.token) {
-		if (!await renew())
-			throw new ApiError(401, { code: "session_ended", message: "Your session has ended. Please sign in again." });
+		if (!(await renew())) {
+			if (session.away) throw new Offline();
+			throw new ApiError(401, {
+				code: "session_ended",
+				message: "Your session has ended. Please sign in again."
+			});
+		}
 		answer = await exchange(method, path, { ...options });
 	}
 	return read(answer, options.plain);
@@ -104,14 +113,12 @@ function key() {
 
 // ---- the session --------------------------------------------------------------------------------------------
 
-const HINT = "mcp.session";	// that a cookie may be there; nothing secret
+const HINT = "mcp.session"; // that a cookie may be there; nothing secret
 
 function hint(on) {
 	try {
-		if (on)
-			localStorage.setItem(HINT, "1");
-		else
-			localStorage.removeItem(HINT);
+		if (on) localStorage.setItem(HINT, "1");
+		else localStorage.removeItem(HINT);
 	} catch {
 		// storage is blocked: a reload asks for the password again
 	}
@@ -127,7 +134,7 @@ function hinted() {
 
 async function enter(data) {
 	session.token = data.access_token;
-	session.refresh = data.refresh_token ?? null;	// null where the cookie holds it
+	session.refresh = data.refresh_token ?? null; // null where the cookie holds it
 	session.expires = Date.now() + data.expires_in * 1000;
 	clearTimeout(session.timer);
 	// In good time, and never further ahead than a timer can count.
@@ -143,14 +150,15 @@ function leave() {
 	clearTimeout(session.timer);
 	Object.assign(session, { token: null, refresh: null, me: null });
 	hint(false);
-	if (was)
-		tell("out");
+	if (was) tell("out");
 }
 
 export async function login(username, password, totp) {
 	session.token = null;
-	const answer = await exchange("POST", "/auth/login", { headers: { "X-Session": "cookie" },
-		body: { username, password, ...(totp ? { totp } : {}) } });
+	const answer = await exchange("POST", "/auth/login", {
+		headers: { "X-Session": "cookie" },
+		body: { username, password, ...(totp ? { totp } : {}) }
+	});
 
 	await enter((await read(answer)).data);
 }
@@ -159,16 +167,18 @@ export async function login(username, password, totp) {
 export function renew() {
 	session.renewing ??= (async () => {
 		try {
-			const answer = await exchange("POST", "/auth/refresh", { headers: { "X-Session": "cookie" },
-				body: session.refresh ? { refresh_token: session.refresh } : {} });
+			const answer = await exchange("POST", "/auth/refresh", {
+				headers: { "X-Session": "cookie" },
+				body: session.refresh ? { refresh_token: session.refresh } : {}
+			});
 
-			if (answer.status >= 500)
-				return false;
+			session.away = answer.status >= 500;
+			if (session.away) return false;
 			await enter((await read(answer)).data);
 			return true;
 		} catch (error) {
-			if (error instanceof ApiError && error.status < 500)
-				leave();
+			session.away = !(error instanceof ApiError && error.status < 500);
+			if (!session.away) leave();
 			return false;
 		} finally {
 			session.renewing = null;
@@ -177,9 +187,15 @@ export function renew() {
 	return session.renewing;
 }
 
-// At the start: is there a session to take up again?
-export async function resume() {
-	return hinted() ? renew() : false;
+// At the start: is there a session to take up again? While the panel is away nobody is asked for a password.
+export async function resume(waits) {
+	while (hinted()) {
+		if (await renew()) return true;
+		if (!session.away) return false;
+		waits();
+		await new Promise(done => setTimeout(done, 1000));
+	}
+	return false;
 }
 
 export async function logout() {

@@ -23,7 +23,8 @@ function load() {
 
 const alpha = (rgb, a) => rgb.replace(/rgba?\(([^)]+)\)/, (_, c) => `rgba(${c.split(",").slice(0, 3)}, ${a})`);
 
-const tens = (min, max) => Array.from({ length: 7 }, (_, i) => ({ value: (Math.ceil(min / 600e3) + i) * 600e3 })).filter(t => t.value <= max);
+const tens = (min, max) =>
+	Array.from({ length: 7 }, (_, i) => ({ value: (Math.ceil(min / 600e3) + i) * 600e3 })).filter(t => t.value <= max);
 
 // series: [{ key, label, tone, fill }]; kind "bar" stacks them. unit(value) is text for axis and tip.
 export class Chart {
@@ -34,7 +35,13 @@ export class Chart {
 		this.el = h("div.chart", { opaque: true }, this.canvas, this.note);
 		this.theme = () => this.build();
 		window.addEventListener("theme", this.theme);
-		load().then(() => this.build(), () => { this.note.hidden = false; this.canvas.hidden = true; });
+		load().then(
+			() => this.build(),
+			() => {
+				this.note.hidden = false;
+				this.canvas.hidden = true;
+			}
+		);
 	}
 	end() {
 		window.removeEventListener("theme", this.theme);
@@ -48,37 +55,89 @@ export class Chart {
 	}
 
 	build() {
-		if (!window.Chart || this.ended)
-			return;
-		const text = colour("mute"), grid = colour("line"), data = this.data();
+		if (!window.Chart || this.ended) return;
+		const text = colour("mute"),
+			grid = colour("line"),
+			data = this.data();
 
 		this.chart?.destroy();
 		this.chart = new window.Chart(this.canvas, {
 			type: this.kind,
-			data: { datasets: this.series.map((s, i) => {
-				const c = colour(s.tone);
+			data: {
+				datasets: this.series.map((s, i) => {
+					const c = colour(s.tone);
 
-				return { label: s.label, data: data[i], borderColor: c, backgroundColor: this.kind === "bar" ? alpha(c, 0.85) : alpha(c, s.fill ? 0.14 : 0),
-					borderWidth: this.kind === "bar" ? 0 : 1.75, borderDash: s.dash ?? [], pointRadius: 0, pointHitRadius: 8, fill: Boolean(s.fill),
-					tension: 0.25, spanGaps: false, barPercentage: 0.9, categoryPercentage: 1, borderRadius: 1.5 };
-			}) },
+					return {
+						label: s.label,
+						data: data[i],
+						borderColor: c,
+						backgroundColor: this.kind === "bar" ? alpha(c, 0.85) : alpha(c, s.fill ? 0.14 : 0),
+						borderWidth: this.kind === "bar" ? 0 : 1.75,
+						borderDash: s.dash ?? [],
+						pointRadius: 0,
+						pointHitRadius: 8,
+						fill: Boolean(s.fill),
+						tension: 0.25,
+						spanGaps: false,
+						barPercentage: 0.9,
+						categoryPercentage: 1,
+						borderRadius: 1.5
+					};
+				})
+			},
 			options: {
-				animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
+				animation: false,
+				responsive: true,
+				maintainAspectRatio: false,
+				parsing: false,
+				normalized: true,
 				interaction: { mode: "index", intersect: false, axis: "x" },
 				scales: {
-					x: { type: "linear", stacked: this.kind === "bar", ...this.range(), offset: false, grid: { display: false, borderColor: grid },
-						afterBuildTicks: axis => { axis.ticks = tens(axis.min, axis.max); },
-						ticks: { color: text, maxRotation: 0, callback: v => clock(v).slice(0, 5), font: { size: 11 } } },
-					y: { type: this.log ? "logarithmic" : "linear", stacked: this.kind === "bar", beginAtZero: !this.log, grid: { color: grid, drawBorder: false }, grace: "5%",
-						afterBuildTicks: axis => { if (this.log) axis.ticks = axis.ticks.filter(t => Number.isInteger(Math.log10(t.value))); },
-						ticks: { color: text, maxTicksLimit: 5, precision: this.kind === "bar" ? 0 : undefined, callback: v => this.log ? this.unit(v).replace(/(\d)\.0 /, "$1 ") : this.unit(v), font: { size: 11 } } },
+					x: {
+						type: "linear",
+						stacked: this.kind === "bar",
+						...this.range(),
+						offset: false,
+						grid: { display: false, borderColor: grid },
+						afterBuildTicks: axis => {
+							axis.ticks = tens(axis.min, axis.max);
+						},
+						ticks: { color: text, maxRotation: 0, callback: v => clock(v).slice(0, 5), font: { size: 11 } }
+					},
+					y: {
+						type: this.log ? "logarithmic" : "linear",
+						stacked: this.kind === "bar",
+						beginAtZero: !this.log,
+						grid: { color: grid, drawBorder: false },
+						grace: "5%",
+						afterBuildTicks: axis => {
+							if (this.log) axis.ticks = axis.ticks.filter(t => Number.isInteger(Math.log10(t.value)));
+						},
+						ticks: {
+							color: text,
+							maxTicksLimit: 5,
+							precision: this.kind === "bar" ? 0 : undefined,
+							callback: v => (this.log ? this.unit(v).replace(/(\d)\.0 /, "$1 ") : this.unit(v)),
+							font: { size: 11 }
+						}
+					}
 				},
 				plugins: {
 					legend: { display: false },
-					tooltip: { backgroundColor: colour("tip"), titleColor: colour("tip-fg"), bodyColor: colour("tip-fg"), padding: 8, cornerRadius: 6, boxPadding: 4,
-						callbacks: { title: items => clock(items[0].parsed.x - 30000).slice(0, 5), label: i => ` ${i.dataset.label}  ${this.unit(i.parsed.y)}` } },
-				},
-			},
+					tooltip: {
+						backgroundColor: colour("tip"),
+						titleColor: colour("tip-fg"),
+						bodyColor: colour("tip-fg"),
+						padding: 8,
+						cornerRadius: 6,
+						boxPadding: 4,
+						callbacks: {
+							title: items => clock(items[0].parsed.x - 30000).slice(0, 5),
+							label: i => ` ${i.dataset.label}  ${this.unit(i.parsed.y)}`
+						}
+					}
+				}
+			}
 		});
 	}
 
@@ -90,14 +149,18 @@ export class Chart {
 
 	update(points) {
 		this.points = points;
-		if (!this.chart)
-			return;
-		this.data().forEach((d, i) => { this.chart.data.datasets[i].data = d; });
+		if (!this.chart) return;
+		this.data().forEach((d, i) => {
+			this.chart.data.datasets[i].data = d;
+		});
 		Object.assign(this.chart.options.scales.x, this.range());
 		this.chart.update("none");
 	}
 
 	legend() {
-		return h("ul.legend", this.series.map(s => h("li", h("i", { class: s.tone, "aria-hidden": "true" }), s.label)));
+		return h(
+			"ul.legend",
+			this.series.map(s => h("li", h("i", { class: s.tone, "aria-hidden": "true" }), s.label))
+		);
 	}
 }

@@ -4,9 +4,22 @@
 // from one to the other by itself, and takes up the events where it lost them (the id of the last one).
 import * as api from "./api.js";
 
-const PING_MS = 2000, DEAF_MS = 3000, BACKOFF = [300, 700, 1500, 3000, 5000];
+const PING_MS = 2000,
+	DEAF_MS = 3000,
+	BACKOFF = [300, 700, 1500, 3000, 5000];
 
-const state = { mode: "connecting", socket: null, last: null, tries: 0, asked: 0, began: 0, answered: true, timer: 0, pinger: 0, on: false };
+const state = {
+	mode: "connecting",
+	socket: null,
+	last: null,
+	tries: 0,
+	asked: 0,
+	began: 0,
+	answered: true,
+	timer: 0,
+	pinger: 0,
+	on: false
+};
 const listeners = new Set();
 const modes = new Set();
 
@@ -17,23 +30,36 @@ export const onMode = fn => (modes.add(fn), () => modes.delete(fn));
 
 function settle() {
 	const open = state.socket?.ready;
-	const next = !state.on ? "off" : !state.answered ? "offline" : open ? "live" : state.tries ? "polling" : "connecting";
+	const next = !state.on
+		? "off"
+		: !state.answered
+			? "offline"
+			: open
+				? "live"
+				: state.tries
+					? "polling"
+					: "connecting";
 
-	if (next === state.mode)
-		return;
+	if (next === state.mode) return;
 	state.mode = next;
 	modes.forEach(fn => fn(next));
 }
 
 function emit(event) {
-	for (const fn of listeners)
-		fn(event);
+	for (const fn of listeners) fn(event);
 }
 
 function heard(socket, message) {
 	state.asked = 0;
 	if (message.type === "auth.ok") {
-		socket.send(JSON.stringify({ type: "subscribe", id: "all", channel: "all", ...(state.last ? { after: state.last } : {}) }));
+		socket.send(
+			JSON.stringify({
+				type: "subscribe",
+				id: "all",
+				channel: "all",
+				...(state.last ? { after: state.last } : {})
+			})
+		);
 	} else if (message.type === "subscribed") {
 		state.last ??= message.last_event_id ?? null;
 		state.tries = 0;
@@ -48,8 +74,7 @@ function heard(socket, message) {
 		settle();
 		emit({ type: "resync" });
 	} else if (message.type === "error" && message.code) {
-		if (message.ref === "all")
-			socket.close();
+		if (message.ref === "all") socket.close();
 	} else if (message.id && message.data) {
 		state.last = message.id;
 		emit(message);
@@ -58,8 +83,7 @@ function heard(socket, message) {
 
 function connect() {
 	clearTimeout(state.timer);
-	if (!state.on || !api.token() || document.hidden && state.tries > 2)
-		return later();
+	if (!state.on || !api.token() || (document.hidden && state.tries > 2)) return later();
 	const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/ws");
 
 	state.socket = socket;
@@ -78,39 +102,39 @@ function connect() {
 		heard(socket, message);
 	};
 	socket.onclose = async ({ code }) => {
-		if (state.socket !== socket)
-			return;
+		if (state.socket !== socket) return;
 		state.socket = null;
 		state.tries ||= 1;
 		settle();
-		if (code === 4408 || code === 4401)
-			await api.renew();
+		if (code === 4408 || code === 4401) await api.renew();
 		later();
 	};
 }
 
 function later() {
-	if (!state.on)
-		return;
+	if (!state.on) return;
 	clearTimeout(state.timer);
-	state.timer = setTimeout(connect, BACKOFF[Math.min(state.tries++, BACKOFF.length - 1)] * (0.8 + Math.random() * 0.4));
+	state.timer = setTimeout(
+		connect,
+		BACKOFF[Math.min(state.tries++, BACKOFF.length - 1)] * (0.8 + Math.random() * 0.4)
+	);
 }
 
 // A socket whose other end has gone without a word is found by asking it.
 function ping() {
 	const socket = state.socket;
 
-	if (!socket || socket.readyState > WebSocket.OPEN)
-		return;
-	if (socket.readyState === WebSocket.CONNECTING && Date.now() - state.began > DEAF_MS * 2 ||
-	    state.asked && Date.now() - state.asked > DEAF_MS) {
+	if (!socket || socket.readyState > WebSocket.OPEN) return;
+	if (
+		(socket.readyState === WebSocket.CONNECTING && Date.now() - state.began > DEAF_MS * 2) ||
+		(state.asked && Date.now() - state.asked > DEAF_MS)
+	) {
 		socket.onclose({ code: 1006 });
 		socket.onclose = null;
 		socket.close();
 		return;
 	}
-	if (socket.readyState !== WebSocket.OPEN)
-		return;
+	if (socket.readyState !== WebSocket.OPEN) return;
 	state.asked ||= Date.now();
 	socket.send('{"type":"ping"}');
 }

@@ -23,22 +23,28 @@ const ROUTES = [
 	["dead-letters", "dead", "dead-letters", "task:manage"],
 	["events", "events", "events", null],
 	["audit", "audit", "events", "system:config"],
-	["api", "docs", "api", null],
+	["api", "docs", "api", null]
 ];
 const RAIL = [
-	["overview", "Overview", "overview", "system:health"], ["agents", "Agents", "agents", "agent:read"],
-	["tasks", "Tasks", "tasks", "task:read"], ["pipelines", "Pipelines", "pipelines", "pipeline:read"],
-	["dead-letters", "Dead letters", "dead", "task:manage"], ["events", "Events", "events", null], ["api", "API", "docs", null],
+	["overview", "Overview", "overview", "system:health"],
+	["agents", "Agents", "agents", "agent:read"],
+	["tasks", "Tasks", "tasks", "task:read"],
+	["pipelines", "Pipelines", "pipelines", "pipeline:read"],
+	["dead-letters", "Dead letters", "dead", "task:manage"],
+	["events", "Events", "events", null],
+	["api", "API", "docs", null]
 ];
 const MODES = {
-	live: "Events arrive as they happen.", polling: "The relay does not answer; the page asks each second.",
+	live: "Events arrive as they happen.",
+	polling: "The relay does not answer; the page asks each second.",
 	offline: "The panel does not answer. What you see is the last that was known; it goes on by itself.",
-	connecting: "Connecting.", off: "",
+	connecting: "Connecting.",
+	off: ""
 };
 
 const shell = document.getElementById("shell");
 const main = h("main", { id: "main", tabindex: "-1" });
-let view = null;	// the page that is shown
+let view = null; // the page that is shown
 
 // ---- finding the page -----------------------------------------------------------------------------------------
 
@@ -47,7 +53,10 @@ function match(path) {
 		const parts = pattern.split("/");
 		const params = {};
 
-		if (parts.length === path.length && parts.every((p, i) => p.startsWith(":") ? (params[p.slice(1)] = path[i], true) : p === path[i]))
+		if (
+			parts.length === path.length &&
+			parts.every((p, i) => (p.startsWith(":") ? ((params[p.slice(1)] = path[i]), true) : p === path[i]))
+		)
 			return { module, entry, permission, params };
 	}
 	return null;
@@ -61,10 +70,22 @@ function first() {
 
 // What a page gets: params and query of its address; draw(), refresh(); onEnd(fn); signal ends with the page.
 class View {
-	constructor(module, params, query) {
+	constructor(module, params, query, key) {
+		this.key = key;
 		this.abort = new AbortController();
-		Object.assign(this, { params, query, signal: this.abort.signal, ends: [], error: null, loaded: false, busy: false, again: false,
-			wanted: false, last: 0, drawn: 0 });
+		Object.assign(this, {
+			params,
+			query,
+			signal: this.abort.signal,
+			ends: [],
+			error: null,
+			loaded: false,
+			busy: false,
+			again: false,
+			wanted: false,
+			last: 0,
+			drawn: 0
+		});
 		this.page = module.default(this);
 		this.live = live.onEvent(event => this.event(event));
 		this.mode = live.onMode(() => this.refresh());
@@ -72,11 +93,12 @@ class View {
 		this.refresh();
 		this.draw();
 	}
-	onEnd(fn) { this.ends.push(fn); }
+	onEnd(fn) {
+		this.ends.push(fn);
+	}
 
 	event(event) {
-		if (event.type === "resync" || this.page.wants?.(event))
-			this.wanted = true;
+		if (event.type === "resync" || this.page.wants?.(event)) this.wanted = true;
 		this.page.event?.(event);
 	}
 
@@ -84,15 +106,13 @@ class View {
 	tick() {
 		const age = Date.now() - this.last;
 
-		if (document.hidden || !this.page.load)
-			return;
+		if (document.hidden || !this.page.load) return;
 		if (this.page.always || live.mode() !== "live" ? age >= 950 : this.wanted ? age >= 400 : age >= 10000)
 			this.refresh();
 	}
 
 	async refresh() {
-		if (!this.page.load || this.signal.aborted)
-			return;
+		if (!this.page.load || this.signal.aborted) return;
 		if (this.busy) {
 			this.again = true;
 			return;
@@ -105,8 +125,7 @@ class View {
 			this.error = null;
 			this.loaded = true;
 		} catch (error) {
-			if (error.name !== "AbortError")
-				this.error = error;
+			if (error.name !== "AbortError") this.error = error;
 		}
 		this.busy = false;
 		if (this.again) {
@@ -117,33 +136,53 @@ class View {
 	}
 
 	draw() {
-		if (this.drawn || this.signal.aborted)
-			return;
+		if (this.drawn || this.signal.aborted) return;
 		this.drawn = requestAnimationFrame(() => {
 			this.drawn = 0;
 			this.paint();
 		});
 		// An animation frame never comes while the page is hidden.
-		if (document.hidden)
-			this.paint();
+		if (document.hidden) this.paint();
 	}
 
 	paint() {
-		if (this.signal.aborted)
-			return;
+		if (this.signal.aborted) return;
 		const title = this.page.title();
 		const lost = this.error && !(this.loaded && this.error.code === "offline");
 		const gone = this.error && !this.loaded;
 
 		document.title = `${title} · Control Panel`;
-		patch(main,
-			h("header.top", { key: "top" },
-				h("div.titles", this.page.back ? h("a.back", { href: this.page.back[0] }, icon("left"), this.page.back[1]) : null,
-					h("h1", title), this.page.badge?.() ?? null),
-				h("div.actions", this.loaded || !this.page.load ? this.page.actions?.() : null)),
-			lost ? h("div", { key: "problem" }, problem(this.error, () => this.refresh())) : null,
-			h("div.page", { key: "page", class: this.page.name }, gone ? null : this.loaded || !this.page.load ? this.page.view()
-				: this.page.waiting?.() ?? skeleton(8)));
+		patch(
+			main,
+			h(
+				"header.top",
+				{ key: "top" },
+				h(
+					"div.titles",
+					this.page.back ? h("a.back", { href: this.page.back[0] }, icon("left"), this.page.back[1]) : null,
+					h("h1", title),
+					this.page.badge?.() ?? null
+				),
+				h("div.actions", this.loaded || !this.page.load ? this.page.actions?.() : null)
+			),
+			lost
+				? h(
+						"div",
+						{ key: "problem" },
+						problem(this.error, () => this.refresh())
+					)
+				: null,
+			h(
+				"div.page",
+				{
+					key: "page",
+					class: this.page.name,
+					"data-at": this.key,
+					"aria-busy": this.page.load && !this.loaded && !this.error ? "true" : null
+				},
+				gone ? null : this.loaded || !this.page.load ? this.page.view() : (this.page.waiting?.() ?? skeleton(8))
+			)
+		);
 		this.page.painted?.();
 	}
 
@@ -153,8 +192,7 @@ class View {
 		this.mode();
 		clearInterval(this.timer);
 		cancelAnimationFrame(this.drawn);
-		for (const fn of this.ends)
-			fn();
+		for (const fn of this.ends) fn();
 	}
 }
 
@@ -165,10 +203,8 @@ function theme() {
 }
 
 function setTheme(next) {
-	if (next === "auto")
-		delete document.documentElement.dataset.theme;
-	else
-		document.documentElement.dataset.theme = next;
+	if (next === "auto") delete document.documentElement.dataset.theme;
+	else document.documentElement.dataset.theme = next;
 	try {
 		localStorage.setItem("mcp.theme", next);
 	} catch {
@@ -179,46 +215,125 @@ function setTheme(next) {
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.dispatchEvent(new Event("theme")));
 
-const THEMES = { auto: ["auto", "light", "Theme: as the system"], light: ["sun", "dark", "Theme: light"], dark: ["moon", "auto", "Theme: dark"] };
+const THEMES = {
+	auto: ["auto", "light", "Theme: as the system"],
+	light: ["sun", "dark", "Theme: light"],
+	dark: ["moon", "auto", "Theme: dark"]
+};
 
 function themeButton() {
 	const [i, next, text] = THEMES[theme()];
 
-	return h("button.plain", { type: "button", title: text, "aria-label": `${text}. Change it.`, on: { click: () => setTheme(next) } }, icon(i));
+	return h(
+		"button.plain",
+		{ type: "button", title: text, "aria-label": `${text}. Change it.`, on: { click: () => setTheme(next) } },
+		icon(i)
+	);
 }
 
 function pill() {
 	const mode = live.mode();
 
-	return h("span.pill", { class: mode, role: "status", title: MODES[mode] }, h("i.dot", { "aria-hidden": "true" }), mode === "off" ? "" : mode);
+	return h(
+		"span.pill",
+		{ class: mode, role: "status", title: MODES[mode] },
+		h("i.dot", { "aria-hidden": "true" }),
+		mode === "off" ? "" : mode
+	);
 }
 
 async function more() {
-	await dialog("More", close => h("div.body.more", RAIL.slice(4).filter(([, , , p]) => api.may(p)).map(([path, text, i]) =>
-		h("a", { href: "#/" + path, on: { click: () => close() } }, icon(i), text)),
-	h("button", { type: "button", on: { click: () => { setTheme(THEMES[theme()][1]); } } }, icon(THEMES[theme()][0]), "Change the theme"),
-	h("button", { type: "button", on: { click: () => { close(); signOut(); } } }, icon("out"), "Sign out")));
+	await dialog("More", close =>
+		h(
+			"div.body.more",
+			RAIL.slice(4)
+				.filter(([, , , p]) => api.may(p))
+				.map(([path, text, i]) => h("a", { href: "#/" + path, on: { click: () => close() } }, icon(i), text)),
+			h(
+				"button",
+				{
+					type: "button",
+					on: {
+						click: () => {
+							setTheme(THEMES[theme()][1]);
+						}
+					}
+				},
+				icon(THEMES[theme()][0]),
+				"Change the theme"
+			),
+			h(
+				"button",
+				{
+					type: "button",
+					on: {
+						click: () => {
+							close();
+							signOut();
+						}
+					}
+				},
+				icon("out"),
+				"Sign out"
+			)
+		)
+	);
 }
 
 function frame(entry = current) {
 	current = entry;
-	if (!api.me())
-		return;
+	if (!api.me()) return;
 	const who = api.me();
 	const items = RAIL.filter(([, , , permission]) => api.may(permission));
-	const link = ([path, text, i]) => h("a", { href: "#/" + path, "aria-current": path === entry ? "page" : null }, icon(i), h("span", text));
+	const link = ([path, text, i]) =>
+		h("a", { href: "#/" + path, "aria-current": path === entry ? "page" : null }, icon(i), h("span", text));
 
-	patch(shell,
-		h("div.frame", { key: "frame" },
-			h("nav.rail", { "aria-label": "Pages" },
-				h("a.brand", { href: "#/" + first() }, h("img", { src: "panel.svg", alt: "", width: 24, height: 24 }), h("span", "Control Panel")),
+	patch(
+		shell,
+		h(
+			"div.frame",
+			{ key: "frame" },
+			h(
+				"nav.rail",
+				{ "aria-label": "Pages" },
+				h(
+					"a.brand",
+					{ href: "#/" + first() },
+					h("img", { src: "panel.svg", alt: "", width: 24, height: 24 }),
+					h("span", "Control Panel")
+				),
 				h("div.links", items.map(link)),
-				h("div.foot", h("div.who", h("strong", who.name ?? who.id), h("small", who.role)), themeButton(),
-					h("button.plain", { type: "button", title: "Sign out", "aria-label": "Sign out", on: { click: signOut } }, icon("out")))),
+				h(
+					"div.foot",
+					h("div.who", h("strong", who.name ?? who.id), h("small", who.role)),
+					themeButton(),
+					h(
+						"button.plain",
+						{ type: "button", title: "Sign out", "aria-label": "Sign out", on: { click: signOut } },
+						icon("out")
+					)
+				)
+			),
 			h("div.state", pill()),
 			hold(main),
-			h("nav.dock", { "aria-label": "Pages" }, items.slice(0, 4).map(link), h("button", { type: "button", on: { click: more },
-				"aria-haspopup": "dialog", class: items.slice(4).some(([path]) => path === entry) ? "on" : "" }, icon("more"), h("span", "More")))));
+			h(
+				"nav.dock",
+				{ "aria-label": "Pages" },
+				items.slice(0, 4).map(link),
+				h(
+					"button",
+					{
+						type: "button",
+						on: { click: more },
+						"aria-haspopup": "dialog",
+						class: items.slice(4).some(([path]) => path === entry) ? "on" : ""
+					},
+					icon("more"),
+					h("span", "More")
+				)
+			)
+		)
+	);
 }
 let current = "overview";
 
@@ -231,8 +346,7 @@ async function signOut() {
 async function show() {
 	const { path, query } = here();
 
-	if (!api.me())
-		return signIn();
+	if (!api.me()) return signIn();
 	if (path[0] === "login" || !path.length) {
 		location.replace(query.next?.startsWith("#/") ? query.next : "#/" + first());
 		return;
@@ -250,23 +364,31 @@ async function show() {
 	view = null;
 	if (!found || !api.may(found.permission)) {
 		frame("");
-		patch(main, h("header.top", h("div.titles", h("h1", found ? "Not for this account" : "No such page"))),
-			h("div.page", h("p.mute", found ? `It needs the permission ${found.permission}, which ${api.me().name ?? "you"} (${api.me().role}) does not have.`
-				: "The address names no page of this panel."), button("To the start", { href: "#/" + first() })));
+		patch(
+			main,
+			h("header.top", h("div.titles", h("h1", found ? "Not for this account" : "No such page"))),
+			h(
+				"div.page",
+				h(
+					"p.mute",
+					found
+						? `It needs the permission ${found.permission}, which ${api.me().name ?? "you"} (${api.me().role}) does not have.`
+						: "The address names no page of this panel."
+				),
+				button("To the start", { href: "#/" + first() })
+			)
+		);
 		return;
 	}
 	const ticket = (show.ticket = (show.ticket ?? 0) + 1);
 	const module = await import(`../pages/${found.module}.js`);
 
-	if (ticket !== show.ticket || !api.me())
-		return;
+	if (ticket !== show.ticket || !api.me()) return;
 	frame(found.entry);
 	patch(main);
-	view = new View(module, found.params, query);
-	view.key = key;
+	view = new View(module, found.params, query, key);
 	window.scrollTo(0, 0);
-	if (show.moved)
-		main.focus({ preventScroll: true });
+	if (show.moved) main.focus({ preventScroll: true });
 	show.moved = true;
 }
 
@@ -276,19 +398,22 @@ async function signIn() {
 	const { path } = here();
 	const next = path[0] === "login" ? here().query.next : path.length ? location.hash : undefined;
 
-	if (path[0] !== "login")
-		history.replaceState(null, "", address("/login", { next }));
+	if (path[0] !== "login") history.replaceState(null, "", address("/login", { next }));
 	document.title = "Sign in · Control Panel";
 	const { default: login } = await import("../pages/login.js");
 
-	patch(shell, hold(login(() => {
-		location.hash = next?.startsWith("#/") ? next : "#/" + first();
-	})));
+	patch(
+		shell,
+		hold(
+			login(() => {
+				location.hash = next?.startsWith("#/") ? next : "#/" + first();
+			})
+		)
+	);
 }
 
 api.watch(what => {
-	if (what === "in" && live.mode() !== "live" && !started)
-		start();
+	if (what === "in" && live.mode() !== "live" && !started) start();
 	if (what === "out") {
 		started = false;
 		live.stop();
@@ -316,5 +441,15 @@ window.addEventListener("unhandledrejection", event => {
 		toast("A part of this page could not be loaded. Try again in a moment.", "bad");
 });
 
-await api.resume();
+await api.resume(() =>
+	patch(
+		shell,
+		h(
+			"div.boot",
+			{ role: "status" },
+			h("p.brand", "The panel does not answer."),
+			h("p", "Trying again each second.")
+		)
+	)
+);
 show();

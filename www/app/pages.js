@@ -7,7 +7,19 @@ import { h, patch } from "./dom.js";
 
 export class Pages {
 	constructor({ path, key, size = 100, signal }) {
-		Object.assign(this, { path, key, size, signal, query: {}, pages: [], rows: [], done: false, loading: false, era: 0, pause: 0 });
+		Object.assign(this, {
+			path,
+			key,
+			size,
+			signal,
+			query: {},
+			pages: [],
+			rows: [],
+			done: false,
+			loading: false,
+			era: 0,
+			pause: 0
+		});
 	}
 
 	reset(query) {
@@ -38,10 +50,10 @@ export class Pages {
 		if (top || !this.pages.length) {
 			const head = await this.fetch(undefined);
 
-			if (!head)
-				return;
+			if (!head) return;
 			// What was loaded further down stays only while it still joins on.
-			this.pages = this.pages.length && this.pages[0].next === head.next ? [head, ...this.pages.slice(1)] : [head];
+			this.pages =
+				this.pages.length && this.pages[0].next === head.next ? [head, ...this.pages.slice(1)] : [head];
 		} else {
 			let at = 0;
 
@@ -51,8 +63,7 @@ export class Pages {
 				if (i > 0 && at <= to && end >= from) {
 					const fresh = await this.fetch(p.cursor);
 
-					if (!fresh)
-						return;
+					if (!fresh) return;
 					p.rows = fresh.rows;
 				}
 				at = end;
@@ -63,14 +74,12 @@ export class Pages {
 
 	// The next page; answers whether there was one. Not twice at a time, and after a failure not at once again.
 	async more() {
-		if (this.loading || this.done || !this.pages.length || Date.now() < this.pause)
-			return false;
+		if (this.loading || this.done || !this.pages.length || Date.now() < this.pause) return false;
 		this.loading = true;
 		try {
 			const next = await this.fetch(this.pages.at(-1).next);
 
-			if (!next)
-				return false;
+			if (!next) return false;
 			this.pages.push(next);
 			this.flatten();
 			return true;
@@ -90,31 +99,69 @@ export class Pages {
 	}
 }
 
-const TALL = 36, TALL_NARROW = 60;
+const TALL = 36,
+	TALL_NARROW = 60;
 const narrowScreen = matchMedia("(max-width: 820px)");
 
 // columns: [{ name, label, cell(row), class, width }]; link(row) is where a row leads.
 export class Grid {
 	constructor({ columns, link, label, key, need, narrow, nothing, moved }) {
-		Object.assign(this, { columns, link, label, key, need, narrow, nothing, moved, top_: true, rows: [], done: false, focus: -1 });
+		Object.assign(this, {
+			columns,
+			link,
+			label,
+			key,
+			need,
+			narrow,
+			nothing,
+			moved,
+			top_: true,
+			rows: [],
+			done: false,
+			focus: -1
+		});
 		this.body = h("div.rows", { role: "rowgroup" });
-		this.scroller = h("div.scroller", { tabindex: "0", role: "table", "aria-label": label, on: { scroll: () => this.scrolled(), keydown: e => this.key_(e) } },
-			h("div.head", { role: "rowgroup" }, h("div.row", { role: "row" }, columns.map(c => h("span", { role: "columnheader", class: c.class ?? "" }, c.head ?? c.label)))),
-			this.body);
+		this.scroller = h(
+			"div.scroller",
+			{
+				tabindex: "0",
+				role: "table",
+				"aria-label": label,
+				on: { scroll: () => this.scrolled(), keydown: e => this.key_(e) }
+			},
+			h(
+				"div.head",
+				{ role: "rowgroup" },
+				h(
+					"div.row",
+					{ role: "row" },
+					columns.map(c => h("span", { role: "columnheader", class: c.class ?? "" }, c.head ?? c.label))
+				)
+			),
+			this.body
+		);
 		this.el = h("div.grid", { opaque: true }, this.scroller);
 		this.watch = new ResizeObserver(() => this.draw());
 		this.watch.observe(this.scroller);
 	}
-	end() { this.watch.disconnect(); }
+	end() {
+		this.watch.disconnect();
+	}
 
-	get tall() { return narrowScreen.matches ? TALL_NARROW : TALL; }
-	get atTop() { return this.scroller.scrollTop < this.tall; }
+	get tall() {
+		return narrowScreen.matches ? TALL_NARROW : TALL;
+	}
+	get atTop() {
+		return this.scroller.scrollTop < this.tall;
+	}
 	range() {
 		const from = Math.max(0, Math.floor(this.scroller.scrollTop / this.tall) - 8);
 
 		return [from, Math.min(this.rows.length, from + Math.ceil(this.scroller.clientHeight / this.tall) + 16)];
 	}
-	top() { this.scroller.scrollTop = 0; }
+	top() {
+		this.scroller.scrollTop = 0;
+	}
 
 	set(rows, done) {
 		this.rows = rows;
@@ -127,15 +174,34 @@ export class Grid {
 		const narrow = narrowScreen.matches;
 
 		this.scroller.setAttribute("aria-rowcount", this.done ? this.rows.length + 1 : -1);
-		patch(this.body,
+		patch(
+			this.body,
 			h("div.pad", { style: { height: from * this.tall + "px" } }),
-			this.rows.slice(from, to).map((row, i) => h("div.row", { key: row[this.key], role: "row", "aria-rowindex": from + i + 2,
-				class: from + i === this.focus ? "at" : "", on: { click: e => this.open(e, row) } },
-			narrow ? h("span.cell", { role: "cell" }, this.narrow(row)) : this.columns.map(c => h("span", { role: "cell", class: c.class ?? "" }, c.cell(row))))),
+			this.rows
+				.slice(from, to)
+				.map((row, i) =>
+					h(
+						"div.row",
+						{
+							key: row[this.key],
+							role: "row",
+							"aria-rowindex": from + i + 2,
+							class: from + i === this.focus ? "at" : "",
+							on: { click: e => this.open(e, row) }
+						},
+						narrow
+							? h("span.cell", { role: "cell" }, this.narrow(row))
+							: this.columns.map(c => h("span", { role: "cell", class: c.class ?? "" }, c.cell(row)))
+					)
+				),
 			h("div.pad", { style: { height: (this.rows.length - to) * this.tall + "px" } }),
-			this.rows.length ? h("div.tail", this.done ? "That is all." : "Looking further …") : this.done ? this.nothing?.() : null);
-		if (!this.done && to > this.rows.length - 30 && this.rows.length)
-			this.need();
+			this.rows.length
+				? h("div.tail", this.done ? "That is all." : "Looking further …")
+				: this.done
+					? this.nothing?.()
+					: null
+		);
+		if (!this.done && to > this.rows.length - 30 && this.rows.length) this.need();
 	}
 
 	// moved() is told when the top is left or reached.
@@ -148,27 +214,26 @@ export class Grid {
 	}
 
 	open(event, row) {
-		if (event.target.closest("a, button, input, label") || getSelection().toString())
-			return;
+		if (event.target.closest("a, button, input, label") || getSelection().toString()) return;
 		location.hash = this.link(row);
 	}
 
 	// Arrow keys walk the rows, Enter opens one.
 	key_(event) {
-		const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -1e9, End: 1e9, j: 1, k: -1 }[event.key];
+		const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 12, PageUp: -12, Home: -1e9, End: 1e9, j: 1, k: -1 }[
+			event.key
+		];
 
 		if (event.key === "Enter" && event.target === this.scroller && this.rows[this.focus])
 			location.hash = this.link(this.rows[this.focus]);
-		if (!step || event.target !== this.scroller)
-			return;
+		if (!step || event.target !== this.scroller) return;
 		event.preventDefault();
 		this.focus = Math.min(this.rows.length - 1, Math.max(0, this.focus + step));
-		const at = this.focus * this.tall, s = this.scroller;
+		const at = this.focus * this.tall,
+			s = this.scroller;
 
-		if (at < s.scrollTop)
-			s.scrollTop = at;
-		else if (at + this.tall * 2 > s.scrollTop + s.clientHeight)
-			s.scrollTop = at + this.tall * 2 - s.clientHeight;
+		if (at < s.scrollTop) s.scrollTop = at;
+		else if (at + this.tall * 2 > s.scrollTop + s.clientHeight) s.scrollTop = at + this.tall * 2 - s.clientHeight;
 		this.draw();
 	}
 }

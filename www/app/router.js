@@ -5,7 +5,10 @@
 export function here() {
 	const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
 
-	return { path: path.split("/").filter(Boolean).map(decodeURIComponent), query: Object.fromEntries(new URLSearchParams(search)) };
+	return {
+		path: path.split("/").filter(Boolean).map(decodeURIComponent),
+		query: Object.fromEntries(new URLSearchParams(search))
+	};
 }
 
 export function address(path, query = {}) {
@@ -17,7 +20,9 @@ export function address(path, query = {}) {
 	return "#" + path + (search.size ? "?" + search : "");
 }
 
-export const go = (path, query) => { location.hash = address(path, query).slice(1); };
+export const go = (path, query) => {
+	location.hash = address(path, query).slice(1);
+};
 
 // The same page with another query: no new step back.
 export function rewrite(path, query) {

@@ -7,10 +7,13 @@ import * as f from "./format.js";
 let document_ = null;
 
 export async function openapi() {
-	document_ ??= api.text("/openapi.json").then(d => d, error => {
-		document_ = null;
-		throw error;
-	});
+	document_ ??= api.text("/openapi.json").then(
+		d => d,
+		error => {
+			document_ = null;
+			throw error;
+		}
+	);
 	return document_;
 }
 
@@ -20,11 +23,12 @@ export function resolve(doc, schema) {
 		const real = (schema?.anyOf ?? schema?.oneOf)?.filter(x => x.type !== "null");
 
 		if (schema?.$ref)
-			schema = schema.$ref.split("/").slice(1).reduce((at, part) => at?.[part], doc);
-		else if (real?.length === 1)
-			schema = { description: schema.description, ...real[0] };
-		else
-			break;
+			schema = schema.$ref
+				.split("/")
+				.slice(1)
+				.reduce((at, part) => at?.[part], doc);
+		else if (real?.length === 1) schema = { description: schema.description, ...real[0] };
+		else break;
 	}
 	return schema ?? {};
 }
@@ -32,7 +36,7 @@ export function resolve(doc, schema) {
 // What one page hands to the next, in memory only.
 export const carry = { task: null };
 
-const types = s => Array.isArray(s.type) ? s.type : s.type ? [s.type] : (s.anyOf ?? s.oneOf ?? []).flatMap(types);
+const types = s => (Array.isArray(s.type) ? s.type : s.type ? [s.type] : (s.anyOf ?? s.oneOf ?? []).flatMap(types));
 const main = s => types(s).find(t => t !== "null");
 const choices = s => (s.enum ?? s.anyOf?.find(x => x.enum)?.enum)?.filter(x => x !== null);
 
@@ -47,54 +51,86 @@ class Field {
 		const about = [this.help && this.id + "-help", this.id + "-wrong"].filter(Boolean).join(" ");
 
 		this.control.setAttribute("aria-describedby", about);
-		this.el = h("div.field", { class: this.kind === "json" ? "full" : "" },
-			h("label", { for: this.id }, f.words(name), required ? h("b.star", { title: "required" }, " *") : null), this.control,
-			this.help ? h("small", { id: this.id + "-help" }, this.help) : null, this.wrong);
+		this.el = h(
+			"div.field",
+			{ class: this.kind === "json" ? "full" : "" },
+			h("label", { for: this.id }, f.words(name), required ? h("b.star", { title: "required" }, " *") : null),
+			this.control,
+			this.help ? h("small", { id: this.id + "-help" }, this.help) : null,
+			this.wrong
+		);
 	}
 
 	make() {
-		const s = this.schema, t = main(s), items = resolve(this.form.doc, s.items ?? s.anyOf?.find(x => x.items)?.items);
+		const s = this.schema,
+			t = main(s),
+			items = resolve(this.form.doc, s.items ?? s.anyOf?.find(x => x.items)?.items);
 
 		this.help = s.description ?? "";
 		if (choices(s)) {
 			this.kind = "choice";
-			return h("select", {}, this.required ? null : h("option", { value: "" }, "default"), choices(s).map(c => h("option", { value: c }, c)));
+			return h(
+				"select",
+				{},
+				this.required ? null : h("option", { value: "" }, "default"),
+				choices(s).map(c => h("option", { value: c }, c))
+			);
 		}
 		if (t === "boolean") {
 			this.kind = "boolean";
-			return h("select", {}, h("option", { value: "" }, "default"), h("option", { value: "true" }, "yes"), h("option", { value: "false" }, "no"));
+			return h(
+				"select",
+				{},
+				h("option", { value: "" }, "default"),
+				h("option", { value: "true" }, "yes"),
+				h("option", { value: "false" }, "no")
+			);
 		}
 		if (t === "integer" || t === "number") {
 			this.kind = t;
-			return h("input", { type: "number", step: t === "integer" ? 1 : "any", min: s.minimum, max: s.maximum, placeholder: s.default ?? "" });
+			return h("input", {
+				type: "number",
+				step: t === "integer" ? 1 : "any",
+				min: s.minimum,
+				max: s.maximum,
+				placeholder: s.default ?? ""
+			});
 		}
 		if (t === "array" && (main(items) === "string" || choices(items))) {
 			this.kind = "list";
 			this.help = [this.help, "Separated by commas."].filter(Boolean).join(" ");
-			if (choices(items))
-				this.help += ` Any of: ${choices(items).join(", ")}.`;
+			if (choices(items)) this.help += ` Any of: ${choices(items).join(", ")}.`;
 			return h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
 		}
 		if (t === "string") {
 			this.kind = s.format === "date-time" ? "time" : "string";
-			return h("input", { type: this.kind === "time" ? "datetime-local" : "text", step: this.kind === "time" ? 1 : null, autocomplete: "off", spellcheck: "false", maxlength: s.maxLength });
+			return h("input", {
+				type: this.kind === "time" ? "datetime-local" : "text",
+				step: this.kind === "time" ? 1 : null,
+				autocomplete: "off",
+				spellcheck: "false",
+				maxlength: s.maxLength
+			});
 		}
 		this.kind = "json";
 		return h("textarea", { rows: 6, spellcheck: "false", placeholder: t === "object" ? "{ }" : "any JSON" });
 	}
 
 	set(value) {
-		if (value === undefined || value === null)
-			return;
-		this.control.value = this.kind === "json" ? JSON.stringify(value, null, 2) : this.kind === "list" ? value.join(", ") : String(value);
+		if (value === undefined || value === null) return;
+		this.control.value =
+			this.kind === "json"
+				? JSON.stringify(value, null, 2)
+				: this.kind === "list"
+					? value.join(", ")
+					: String(value);
 	}
 
 	get() {
 		const text = this.control.value.trim();
 
 		this.say("");
-		if (!text)
-			return this.required ? this.say("is needed") : undefined;
+		if (!text) return this.required ? this.say("is needed") : undefined;
 		if (this.kind === "json") {
 			try {
 				return JSON.parse(text);
@@ -104,8 +140,16 @@ class Field {
 		}
 		if (this.kind === "integer" || this.kind === "number")
 			return Number.isFinite(Number(text)) ? Number(text) : this.say("is not a number");
-		return this.kind === "list" ? text.split(",").map(x => x.trim()).filter(Boolean) : this.kind === "boolean" ? text === "true"
-			: this.kind === "time" ? new Date(text).toISOString() : text;
+		return this.kind === "list"
+			? text
+					.split(",")
+					.map(x => x.trim())
+					.filter(Boolean)
+			: this.kind === "boolean"
+				? text === "true"
+				: this.kind === "time"
+					? new Date(text).toISOString()
+					: text;
 	}
 
 	say(text) {
@@ -113,8 +157,7 @@ class Field {
 		this.wrong.hidden = !text;
 		this.el.classList.toggle("invalid", Boolean(text));
 		this.control.setAttribute("aria-invalid", String(Boolean(text)));
-		if (text)
-			this.form.bad.push(this);
+		if (text) this.form.bad.push(this);
 		return undefined;
 	}
 }
@@ -125,19 +168,44 @@ export class SchemaForm {
 		this.doc = doc;
 		this.bad = [];
 		this.fields = new Map();
-		const s = resolve(doc, schema), names = Object.keys(s.properties ?? {}).filter(n => !s.properties[n].deprecated);
-		const shown = [...first.filter(n => names.includes(n)), ...names.filter(n => s.required?.includes(n) && !first.includes(n))];
+		const s = resolve(doc, schema),
+			names = Object.keys(s.properties ?? {}).filter(n => !s.properties[n].deprecated);
+		const shown = [
+			...first.filter(n => names.includes(n)),
+			...names.filter(n => s.required?.includes(n) && !first.includes(n))
+		];
 
-		this.el = h("div.schema", h("div.fields", shown.map(n => this.add("$", n, s))),
-			h("details", h("summary", "More"), h("div.fields", names.filter(n => !shown.includes(n)).map(n => this.add("$", n, s)))));
+		this.el = h(
+			"div.schema",
+			h(
+				"div.fields",
+				shown.map(n => this.add("$", n, s))
+			),
+			h(
+				"details",
+				h("summary", "More"),
+				h(
+					"div.fields",
+					names.filter(n => !shown.includes(n)).map(n => this.add("$", n, s))
+				)
+			)
+		);
 	}
 
 	add(path, name, parent) {
-		const schema = resolve(this.doc, parent.properties[name]), here = `${path}.${name}`;
+		const schema = resolve(this.doc, parent.properties[name]),
+			here = `${path}.${name}`;
 
 		// An older spelling of another field is left to programs.
 		if (main(schema) === "object" && schema.properties)
-			return h("fieldset", h("legend", f.words(name)), h("div.fields", Object.keys(schema.properties).map(n => this.add(here, n, schema))));
+			return h(
+				"fieldset",
+				h("legend", f.words(name)),
+				h(
+					"div.fields",
+					Object.keys(schema.properties).map(n => this.add(here, n, schema))
+				)
+			);
 		const field = new Field(this, here, name, schema, Boolean(parent.required?.includes(name)) && path === "$");
 
 		this.fields.set(here, field);
@@ -148,10 +216,8 @@ export class SchemaForm {
 		for (const [name, v] of Object.entries(value ?? {})) {
 			const here = `${path}.${name}`;
 
-			if (this.fields.has(here))
-				this.fields.get(here).set(v);
-			else if (v && typeof v === "object" && !Array.isArray(v))
-				this.set(v, here);
+			if (this.fields.has(here)) this.fields.get(here).set(v);
+			else if (v && typeof v === "object" && !Array.isArray(v)) this.set(v, here);
 		}
 	}
 
@@ -163,13 +229,11 @@ export class SchemaForm {
 		for (const [path, field] of this.fields) {
 			const value = field.get();
 
-			if (value === undefined)
-				continue;
+			if (value === undefined) continue;
 			const names = path.slice(2).split(".");
 			let at = body;
 
-			for (const name of names.slice(0, -1))
-				at = at[name] ??= {};
+			for (const name of names.slice(0, -1)) at = at[name] ??= {};
 			at[names.at(-1)] = value;
 		}
 		this.focus();
@@ -184,10 +248,8 @@ export class SchemaForm {
 		for (const d of error.fields ?? []) {
 			const field = this.fields.get(d.field.replace(/\[\d+\].*$/, ""));
 
-			if (field)
-				field.say(d.message);
-			else
-				rest.push(d);
+			if (field) field.say(d.message);
+			else rest.push(d);
 		}
 		this.focus();
 		return rest;
@@ -196,8 +258,7 @@ export class SchemaForm {
 	focus() {
 		const field = this.bad[0];
 
-		if (!field)
-			return;
+		if (!field) return;
 		field.el.closest("details")?.setAttribute("open", "");
 		field.control.focus();
 	}

@@ -4,7 +4,8 @@ import * as api from "../app/api.js";
 
 export default function login(done) {
 	const wrong = h("p.wrong", { role: "alert", hidden: true });
-	const input = (id, type, autocomplete, extra = {}) => h("input", { id, name: id, type, autocomplete, required: true, ...extra });
+	const input = (id, type, autocomplete, extra = {}) =>
+		h("input", { id, name: id, type, autocomplete, required: true, ...extra });
 	const user = input("username", "text", "username", { autocapitalize: "none", spellcheck: "false" });
 	const password = input("password", "password", "current-password");
 	const code = input("totp", "text", "one-time-code", { inputmode: "numeric", required: false, maxlength: 12 });
@@ -26,16 +27,29 @@ export default function login(done) {
 			wrong.textContent = error.message + (error.requestId ? ` (request ${error.requestId})` : "");
 			wrong.hidden = false;
 			submit.disabled = false;
-			if (codeField.hidden)
-				password.select();
+			if (codeField.hidden) password.select();
 		}
 	}
-	return h("main.login", { id: "main", tabindex: "-1" },
-		h("form", { on: { submit: enter } },
+	return h(
+		"main.login",
+		{ id: "main", tabindex: "-1" },
+		h(
+			"form",
+			{ on: { submit: enter } },
 			h("img", { src: "panel.svg", alt: "", width: 40, height: 40 }),
 			h("h1", "Control Panel"),
 			h("p.mute", "Agents, tasks and pipelines of this panel."),
 			h("div.field", h("label", { for: "username" }, "Name"), user),
-			h("div.field", h("label", { for: "password" }, "Password"), password), codeField, wrong, submit,
-			h("p.mute.small", "The first administrator’s password is in the file that ", h("code", "./mcp up"), " names.")));
+			h("div.field", h("label", { for: "password" }, "Password"), password),
+			codeField,
+			wrong,
+			submit,
+			h(
+				"p.mute.small",
+				"The first administrator’s password is in the file that ",
+				h("code", "./mcp up"),
+				" names."
+			)
+		)
+	);
 }

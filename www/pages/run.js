@@ -15,14 +15,20 @@ const LIVE = ["created", "running", "paused"];
 
 export default function run(view) {
 	const path = "/executions/" + encodeURIComponent(view.params.execution_id);
-	const parameters = new JsonView("the parameters"), output = new JsonView("the output", 2);
-	let r = null, definition = null, tasks = [], chosen = Number(view.query.stage) || 0, names = new Map(), shownOutput = null, was = null;
+	const parameters = new JsonView("the parameters"),
+		output = new JsonView("the output", 2);
+	let r = null,
+		definition = null,
+		tasks = [],
+		chosen = Number(view.query.stage) || 0,
+		names = new Map(),
+		shownOutput = null,
+		was = null;
 
 	async function load() {
 		r = await api.get(path, {}, view.signal);
 		// An ended run changes no more.
-		if (was === r.updated_at && !LIVE.includes(r.status))
-			return;
+		if (was === r.updated_at && !LIVE.includes(r.status)) return;
 		if (api.may("task:read"))
 			tasks = await api.get("/tasks", { execution_id: view.params.execution_id, limit: 500 }, view.signal);
 		definition ??= await api.get("/pipelines/" + r.pipeline_id, {}, view.signal).catch(() => ({ stages: [] }));
@@ -30,7 +36,13 @@ export default function run(view) {
 			for (const agentId of new Set(tasks.map(t => t.assigned_agent_id)))
 				if (agentId && !names.has(agentId)) {
 					names.set(agentId, null);
-					api.get("/agents/" + agentId, {}, view.signal).then(a => { names.set(agentId, a.name); view.draw(); }, () => {});
+					api.get("/agents/" + agentId, {}, view.signal).then(
+						a => {
+							names.set(agentId, a.name);
+							view.draw();
+						},
+						() => {}
+					);
 				}
 		was = r.updated_at;
 	}
@@ -57,49 +69,210 @@ export default function run(view) {
 	function stage(s) {
 		const own = tasks.filter(t => t.stage === s.stage);
 
-		return card(`Stage ${s.stage}: ${f.words(s.name)}`, h("span.nowrap", badge(s.status), " ", h("a", { href: `#/tasks?execution_id=${r.execution_id}&stage=${s.stage}` }, "its tasks")),
+		return card(
+			`Stage ${s.stage}: ${f.words(s.name)}`,
+			h(
+				"span.nowrap",
+				badge(s.status),
+				" ",
+				h("a", { href: `#/tasks?execution_id=${r.execution_id}&stage=${s.stage}` }, "its tasks")
+			),
 			s.error ? h("p.said", h("code", s.error.code ?? s.error.type), " ", s.error.message ?? "") : null,
-			h("div.split", facts([["Tasks", `${f.count(s.task_counts.completed)} of ${f.count(s.tasks)}`], ["Failed", f.count(s.task_counts.failed)], ["Started", time(s.started_at)], ["Took", f.duration(took(s))]])),
-			own.length ? h("div.table.short", { tabindex: "0", role: "region", "aria-label": "Tasks of the stage" }, h("table", h("thead", h("tr", h("th", "Status"), h("th", "Task"), h("th", "Agent"), h("th", "Progress"), h("th.num", "Tries"), h("th.num", "Took"))),
-				h("tbody", own.slice(0, 100).map(t => h("tr", { key: t.task_id }, h("td", badge(t.status)), h("td", h("a.id", { href: "#/tasks/" + t.task_id }, f.short(t.task_id))), h("td", t.assigned_agent_id ? h("a", { href: "#/agents/" + t.assigned_agent_id }, names.get(t.assigned_agent_id) ?? f.short(t.assigned_agent_id)) : h("span.mute", "–")),
-					h("td.bar-cell", t.error && t.status !== "completed" ? h("span.cut.mute", { title: t.error.message }, t.error.message) : bar(t.status === "completed" ? 1 : t.progress, { label: "progress", tone: t.status === "completed" ? "good" : "accent" })), h("td.num", t.attempt), h("td.num", tookTask(t)))))))
-				: h("p.mute", s.status === "pending" ? "It begins when the stages it waits for are done." : "No tasks to show."),
-			s.status === "completed" ? shownOutput === s.stage ? hold(output.el) : h("div.actions", button("Show its output", { click: () => showOutput(s.stage) })) : null);
+			h(
+				"div.split",
+				facts([
+					["Tasks", `${f.count(s.task_counts.completed)} of ${f.count(s.tasks)}`],
+					["Failed", f.count(s.task_counts.failed)],
+					["Started", time(s.started_at)],
+					["Took", f.duration(took(s))]
+				])
+			),
+			own.length
+				? h(
+						"div.table.short",
+						{ tabindex: "0", role: "region", "aria-label": "Tasks of the stage" },
+						h(
+							"table",
+							h(
+								"thead",
+								h(
+									"tr",
+									h("th", "Status"),
+									h("th", "Task"),
+									h("th", "Agent"),
+									h("th", "Progress"),
+									h("th.num", "Tries"),
+									h("th.num", "Took")
+								)
+							),
+							h(
+								"tbody",
+								own
+									.slice(0, 100)
+									.map(t =>
+										h(
+											"tr",
+											{ key: t.task_id },
+											h("td", badge(t.status)),
+											h("td", h("a.id", { href: "#/tasks/" + t.task_id }, f.short(t.task_id))),
+											h(
+												"td",
+												t.assigned_agent_id
+													? h(
+															"a",
+															{ href: "#/agents/" + t.assigned_agent_id },
+															names.get(t.assigned_agent_id) ??
+																f.short(t.assigned_agent_id)
+														)
+													: h("span.mute", "–")
+											),
+											h(
+												"td.bar-cell",
+												t.error && t.status !== "completed"
+													? h("span.cut.mute", { title: t.error.message }, t.error.message)
+													: bar(t.status === "completed" ? 1 : t.progress, {
+															label: "progress",
+															tone: t.status === "completed" ? "good" : "accent"
+														})
+											),
+											h("td.num", t.attempt),
+											h("td.num", tookTask(t))
+										)
+									)
+							)
+						)
+					)
+				: h(
+						"p.mute",
+						s.status === "pending"
+							? "It begins when the stages it waits for are done."
+							: "No tasks to show."
+					),
+			s.status === "completed"
+				? shownOutput === s.stage
+					? hold(output.el)
+					: h("div.actions", button("Show its output", { click: () => showOutput(s.stage) }))
+				: null
+		);
 	}
 
 	const agents = () => {
 		const busy = tasks.filter(t => ["running", "assigned"].includes(t.status) && t.assigned_agent_id);
-		const by = Map.groupBy ? Map.groupBy(busy, t => t.assigned_agent_id) : busy.reduce((m, t) => m.set(t.assigned_agent_id, [...m.get(t.assigned_agent_id) ?? [], t]), new Map());
+		const by = Map.groupBy
+			? Map.groupBy(busy, t => t.assigned_agent_id)
+			: busy.reduce((m, t) => m.set(t.assigned_agent_id, [...(m.get(t.assigned_agent_id) ?? []), t]), new Map());
 
-		return by.size ? h("ul.rows", [...by].map(([agent, own]) => h("li", { key: agent }, h("a", { href: "#/agents/" + agent }, names.get(agent) ?? f.short(agent)), h("span.mute", `${own.length} × stage ${[...new Set(own.map(t => t.stage))].join(", ")}`)))) : h("p.mute", LIVE.includes(r.status) ? "Nobody at this moment." : "The run has ended.");
+		return by.size
+			? h(
+					"ul.rows",
+					[...by].map(([agent, own]) =>
+						h(
+							"li",
+							{ key: agent },
+							h("a", { href: "#/agents/" + agent }, names.get(agent) ?? f.short(agent)),
+							h("span.mute", `${own.length} × stage ${[...new Set(own.map(t => t.stage))].join(", ")}`)
+						)
+					)
+				)
+			: h("p.mute", LIVE.includes(r.status) ? "Nobody at this moment." : "The run has ended.");
 	};
 
 	// The graph's edges come with the run, names and kinds from its snapshot there.
 	const stages = () => r.stages.map((s, i) => ({ ...definition?.stages?.[i], ...s, required: s.required }));
 
 	return {
-		name: "detail", title: () => r?.pipeline_name ?? "Run", back: ["#/runs", "Runs"], load,
-		get always() { return r && LIVE.includes(r.status); },
+		name: "detail",
+		title: () => r?.pipeline_name ?? "Run",
+		back: ["#/runs", "Runs"],
+		load,
+		get always() {
+			return r && LIVE.includes(r.status);
+		},
 		wants: e => e.data?.execution_id === view.params.execution_id,
-		requery(q) { chosen = Number(q.stage) || 0; view.draw(); },
-		badge: () => r ? badge(r.status) : null,
+		requery(q) {
+			chosen = Number(q.stage) || 0;
+			view.draw();
+		},
+		badge: () => (r ? badge(r.status) : null),
 		actions: () => [
-			r.status === "failed" ? button("Retry from the failed stage", { icon: "retry", kind: "primary", permission: "pipeline:manage", click: () => retryRun(r).then(() => view.refresh()) }) : null,
-			r.status === "running" ? button("Pause", { icon: "pause", permission: "pipeline:manage", click: () => pauseRun(r).then(() => view.refresh()) }) : null,
-			r.status === "paused" ? button("Resume", { icon: "play", kind: "primary", permission: "pipeline:manage", click: () => resumeRun(r).then(() => view.refresh()) }) : null,
-			LIVE.includes(r.status) ? button("Cancel", { icon: "close", kind: "danger", permission: "pipeline:manage", click: () => cancelRun(r).then(() => view.refresh()) }) : null,
+			r.status === "failed"
+				? button("Retry from the failed stage", {
+						icon: "retry",
+						kind: "primary",
+						permission: "pipeline:manage",
+						click: () => retryRun(r).then(() => view.refresh())
+					})
+				: null,
+			r.status === "running"
+				? button("Pause", {
+						icon: "pause",
+						permission: "pipeline:manage",
+						click: () => pauseRun(r).then(() => view.refresh())
+					})
+				: null,
+			r.status === "paused"
+				? button("Resume", {
+						icon: "play",
+						kind: "primary",
+						permission: "pipeline:manage",
+						click: () => resumeRun(r).then(() => view.refresh())
+					})
+				: null,
+			LIVE.includes(r.status)
+				? button("Cancel", {
+						icon: "close",
+						kind: "danger",
+						permission: "pipeline:manage",
+						click: () => cancelRun(r).then(() => view.refresh())
+					})
+				: null
 		],
 		view: () => [
-			h("div.progress", bar(r.progress, { label: "progress of the run", tone: r.status === "failed" ? "bad" : r.status === "completed" ? "good" : "accent" }), h("span.num", f.percent(r.progress)), h("span.mute.nowrap", ran(r))),
-			r.error ? h("section.card.wrongs", h("p", h("code", r.error.code ?? r.error.type ?? ""), " ", r.error.message ?? "")) : null,
-			card("Stages", h("span.mute.small", "Choose one to see its tasks"), graph(stages(), { states: r.stages, chosen, pick, label: "Stages of the run" })),
+			h(
+				"div.progress",
+				bar(r.progress, {
+					label: "progress of the run",
+					tone: r.status === "failed" ? "bad" : r.status === "completed" ? "good" : "accent"
+				}),
+				h("span.num", f.percent(r.progress)),
+				h("span.mute.nowrap", ran(r))
+			),
+			r.error
+				? h(
+						"section.card.wrongs",
+						h("p", h("code", r.error.code ?? r.error.type ?? ""), " ", r.error.message ?? "")
+					)
+				: null,
+			card(
+				"Stages",
+				h("span.mute.small", "Choose one to see its tasks"),
+				graph(stages(), { states: r.stages, chosen, pick, label: "Stages of the run" })
+			),
 			chosen && r.stages[chosen - 1] ? stage(r.stages[chosen - 1]) : null,
-			h("div.columns.wide-left",
+			h(
+				"div.columns.wide-left",
 				card("Gantt", null, gantt(r, tasks)),
-				h("div.stack", card("At work", null, agents()),
-					card("Facts", null, facts([["Id", h("span.nowrap", h("code.cut", r.execution_id), copyable(r.execution_id))], ["Pipeline", h("a", { href: "#/pipelines/" + r.pipeline_id }, r.pipeline_name)], ["Started", time(r.started_at)], ["Ended", time(r.completed_at)],
-						["Tasks", f.count(r.metrics?.tasks)], ["Started by", id(r.created_by)], ["Tells", r.notification?.webhook ?? r.notification?.email]])),
-					Object.keys(r.parameters ?? {}).length ? card("Parameters", null, hold(parameters.show(r.parameters).el)) : null)),
-		],
+				h(
+					"div.stack",
+					card("At work", null, agents()),
+					card(
+						"Facts",
+						null,
+						facts([
+							["Id", h("span.nowrap", h("code.cut", r.execution_id), copyable(r.execution_id))],
+							["Pipeline", h("a", { href: "#/pipelines/" + r.pipeline_id }, r.pipeline_name)],
+							["Started", time(r.started_at)],
+							["Ended", time(r.completed_at)],
+							["Tasks", f.count(r.metrics?.tasks)],
+							["Started by", id(r.created_by)],
+							["Tells", r.notification?.webhook ?? r.notification?.email]
+						])
+					),
+					Object.keys(r.parameters ?? {}).length
+						? card("Parameters", null, hold(parameters.show(r.parameters).el))
+						: null
+				)
+			)
+		]
 	};
 }

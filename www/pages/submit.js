@@ -5,17 +5,22 @@ import { SchemaForm, carry, openapi } from "../app/schema.js";
 import { button, card, problem, toast } from "../app/ui.js";
 
 export default function submit(view) {
-	let form = null, wrong = null, busy = false;
+	let form = null,
+		wrong = null,
+		busy = false;
 
 	async function load() {
-		if (form)
-			return;
+		if (form) return;
 		const doc = await openapi();
 		const post = doc.paths["/api/v1/tasks"]?.post ?? doc.paths["/tasks"].post;
 
-		form = new SchemaForm(doc, post.requestBody.content["application/json"].schema, ["type", "priority", "requirements", "parameters"]);
-		if (carry.task)
-			form.set(carry.task);
+		form = new SchemaForm(doc, post.requestBody.content["application/json"].schema, [
+			"type",
+			"priority",
+			"requirements",
+			"parameters"
+		]);
+		if (carry.task) form.set(carry.task);
 		carry.task = null;
 	}
 
@@ -23,8 +28,7 @@ export default function submit(view) {
 		event.preventDefault();
 		const body = form.get();
 
-		if (!body || busy)
-			return;
+		if (!body || busy) return;
 		busy = true;
 		wrong = null;
 		view.draw();
@@ -43,10 +47,22 @@ export default function submit(view) {
 	}
 
 	return {
-		name: "form", title: () => "Submit a task", back: ["#/tasks", "Tasks"], load, wants: () => false,
-		view: () => h("form", { on: { submit: send }, novalidate: true },
-			wrong ? problem(wrong) : null,
-			card(null, null, hold(form.el)),
-			h("div.bottom", button("Submit", { type: "submit", kind: "primary", disabled: busy }), button("Back", { href: "#/tasks" }))),
+		name: "form",
+		title: () => "Submit a task",
+		back: ["#/tasks", "Tasks"],
+		load,
+		wants: () => false,
+		view: () =>
+			h(
+				"form",
+				{ on: { submit: send }, novalidate: true },
+				wrong ? problem(wrong) : null,
+				card(null, null, hold(form.el)),
+				h(
+					"div.bottom",
+					button("Submit", { type: "submit", kind: "primary", disabled: busy }),
+					button("Back", { href: "#/tasks" })
+				)
+			)
 	};
 }
