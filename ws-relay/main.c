@@ -11,6 +11,7 @@
 #include "../lib/base/version.h"
 #include "agents.h"
 #include "auth.h"
+#include "channels.h"
 #include "events.h"
 #include "fcgiclient.h"
 #include "park.h"
@@ -82,6 +83,7 @@ static void on_tick(uv_timer_t *t)
 	(void)t;
 	park_tick();
 	seek_tick();
+	channels_tick();
 	if (relay.conformance)
 		sessions_tick();
 	if (now - second >= 900000) {
