@@ -10,6 +10,8 @@
 #include "client.h"
 #include "seek.h"
 
+#define AGAIN_US 300000		/* after the API could not be reached */
+
 struct waiter {
 	struct seeker k;
 	struct waiter *next, *prev;
@@ -67,10 +69,18 @@ static void pass_on(struct waiter *w, int status, const char *head, size_t head_
 	free(extra);
 }
 
+/* What the last claim said, which was nothing; or that none could be made. */
 static void answer_empty(struct waiter *w)
 {
 	struct buf last = w->last;
 
+	if (!last.n) {
+		struct conn *c = w->c;
+
+		waiter_free(w);
+		http_error(c, ERR_UNAVAILABLE, "The API cannot be reached; nothing was claimed.");
+		return;
+	}
 	w->last = (struct buf){ 0 };
 	buf_init(&w->last);
 	pass_on(w, 200, last.p, w->last_head, last.p + w->last_head, last.n - w->last_head);
@@ -131,10 +141,11 @@ static void on_claim(void *arg, const struct api_answer *a)
 		return;
 	}
 	if (!a->status) {
-		struct conn *c = w->c;
-
-		waiter_free(w);
-		http_error(c, ERR_UNAVAILABLE, "The API cannot be reached; nothing was claimed.");
+		/* An API that is started anew is back in no time: whoever waits anyway can wait for that. */
+		if (!w->seeking || w->ended || park.stopping || mono_us() >= w->until_us)
+			answer_empty(w);
+		else
+			w->k.look_us = mono_us() + AGAIN_US;
 		return;
 	}
 	if (a->status != 200 || !brought_nothing(a)) {
@@ -169,7 +180,7 @@ static void over(struct seeker *k)
 	struct waiter *w = (struct waiter *)((char *)k - offsetof(struct waiter, k));
 
 	w->ended = true;
-	if (!k->claiming && w->last.n)
+	if (!k->claiming)
 		answer_empty(w);
 }
 
@@ -322,7 +333,7 @@ void park_tick(void)
 
 	for (struct waiter *w = park.head, *next; w; w = next) {
 		next = w->next;
-		if (now >= w->until_us && w->c && !w->k.claiming && w->last.n)
+		if (now >= w->until_us && w->c && !w->k.claiming)
 			answer_empty(w);
 	}
 }
@@ -332,7 +343,7 @@ void park_stop(void)
 	park.stopping = true;
 	for (struct waiter *w = park.head, *next; w; w = next) {
 		next = w->next;
-		if (w->c && !w->k.claiming && w->last.n)
+		if (w->c && !w->k.claiming)
 			answer_empty(w);
 	}
 }
