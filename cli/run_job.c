@@ -188,7 +188,8 @@ void job_end_command(struct runner *r, struct job *j, enum job_end why)
 
 void job_lost(struct runner *r, struct job *j, const char *why)
 {
-	if (j->end == END_CANCEL || j->end == END_LOST)
+	/* one that is done was counted, and the answer was written before or after that */
+	if (j->end == END_CANCEL || j->end == END_LOST || j->state == JOB_DONE)
 		return;
 	say(r, "warning", j, "the lease is lost (%s); dropping it", why);
 	if (j->state != JOB_RUN) {

@@ -7,7 +7,7 @@
  *
  * An outcome that was not acknowledged over the socket is reported by REST; the panel counts it once.
  */
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,13 +62,67 @@ static void on_open(void *arg)
 	(void)arg; /* auth.ok follows */
 }
 
+/* A task may come again while its last outcome is still under way, so an outcome is named by its fence too. */
+static void outcome_name(const struct job *j, char name[ID_TEXT + 24])
+{
+	snprintf(name, ID_TEXT + 24, "%s/%lld", j->task_id, (long long)j->fence);
+}
+
 static struct job *acked(struct runner *r, const struct jv *message)
 {
-	const struct jv *ref = jv_get(message, "ref");
+	const char *ref = jv_str(message, "ref");
+	char name[ID_TEXT + 24];
 
-	if (!ref)
-		ref = jv_get(message, "id");
-	return ref && ref->type == J_STRING ? job_find(r, ref->str) : NULL;
+	for (struct job *j = r->jobs; ref && j; j = j->next) {
+		outcome_name(j, name);
+		if (j->ack_by > 0 && !strcmp(name, ref))
+			return j;
+	}
+	return NULL;
+}
+
+/*
+ * Room for one more? The relay counts a slot as free as soon as the panel has counted the outcome, which may be before
+ * we have heard of it.
+ */
+static bool room(const struct runner *r)
+{
+	int n = free_slots(r);
+
+	for (const struct job *j = r->jobs; j; j = j->next)
+		n += j->state == JOB_DONE || j->ack_by > 0;
+	return r->stop == STOP_NOT && n > 0 && (!r->max_tasks || r->started < r->max_tasks);
+}
+
+static void delegated(struct runner *r, const struct jv *task)
+{
+	const char *id = jv_str(task, "task_id");
+	struct job *j = id ? job_find(r, id) : NULL;
+
+	if (!id || (j && j->fence == jv_int_or(task, "fence", -1)))
+		return; /* told twice */
+	/* had before, and given back or lost: this is a new lease */
+	if (j && j->state == JOB_RUN)
+		job_lost(r, j, "it came again");
+	if (!room(r))
+		job_give_back(r, task);
+	else
+		job_start(r, task);
+	j = job_find(r, id);
+	if (j)
+		j->over_socket = true;
+}
+
+/* The next heartbeat would say so too. */
+static void cancelled(struct runner *r, const struct jv *data)
+{
+	const char *id = jv_str(data, "task_id"), *reason = jv_str(data, "reason");
+	struct job *j = id ? job_find(r, id) : NULL;
+
+	if (!j || j->state != JOB_RUN || j->end != END_NONE || !reason || strcmp(reason, "cancelled"))
+		return;
+	say(r, "info", j, "cancelled");
+	job_end_command(r, j, END_CANCEL);
 }
 
 static void on_text(void *arg, const char *text, size_t len)
@@ -90,23 +144,16 @@ static void on_text(void *arg, const char *text, size_t len)
 		if (r->cli->verbose)
 			say(r, "debug", NULL, "tasks come over the socket");
 	} else if (!strcmp(type, "task:delegate")) {
-		const struct jv *task = jv_get(m, "task");
-		const char *id = jv_str(task, "task_id");
-		struct job *j;
-
-		if (!id || job_find(r, id))
-			say(r, "warning", NULL, "the relay delegated a task twice");
-		else if (r->stop != STOP_NOT || free_slots(r) < 1)
-			job_give_back(r, task);
-		else if (job_start(r, task) && (j = job_find(r, id)))
-			j->over_socket = true;
+		delegated(r, jv_get(m, "task"));
+	} else if (!strcmp(type, "task:cancelled")) {
+		cancelled(r, jv_get(m, "data"));
 	} else if (!strcmp(type, "error") && jv_str(m, "ref") && !strcmp(jv_str(m, "ref"), "ready")) {
 		say(r, "warning", NULL, "the relay gives no tasks: %s", jv_str(m, "message") ? jv_str(m, "message") : "?");
 		ws_close(&r->ws, REFUSED);
 	} else {
 		struct job *j = acked(r, m);
 
-		if (j && j->ack_by > 0) {
+		if (j) {
 			j->ack_by = 0;
 			if (!strcmp(type, "error"))
 				j->report_at = 0; /* REST says it in a way we can act on */
@@ -148,14 +195,16 @@ static void say_ready(struct runner *r, int n)
 
 bool socket_report(struct runner *r, struct job *j, const char *body)
 {
+	char name[ID_TEXT + 24];
 	struct buf b;
 
 	if (!r->ws_ready || j->report_tries || strlen(body) > OUTCOME_MAX)
 		return false;
+	outcome_name(j, name);
 	buf_init(&b);
 	/* body is {"fence":…,"result":…} or {"fence":…,"error":…}, still without its last brace */
 	buf_addf(&b, "{\"type\":\"task:%s\",\"id\":\"%s\",\"task_id\":\"%s\",%s}",
-		 strcmp(j->verdict, "released") ? "result" : "release", j->task_id, j->task_id, body + 1);
+		 strcmp(j->verdict, "released") ? "result" : "release", name, j->task_id, body + 1);
 	ws_send(&r->ws, b.p, b.n);
 	buf_release(&b);
 	if (!r->ws_ready)

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -40,26 +41,28 @@ static bool ready(int fd, short what, int64_t until_us)
 	return left_ms > 0 && poll(&p, 1, (int)left_ms) == 1 && (p.revents & what);
 }
 
-/* The relay's answer begins with its status line; nothing else of it is needed. */
-static bool ask(int fd, int64_t until_us)
+/* The status line says whether it is well, one figure of the body how many clients it has. */
+static bool ask(int fd, int64_t until_us, int64_t *clients)
 {
 	static const char question[] = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-	char line[16];
+	char text[4096];
 	size_t n = 0;
+	ssize_t got = 1;
 
 	if (!ready(fd, POLLOUT, until_us) || send(fd, question, sizeof(question) - 1, MSG_NOSIGNAL) != sizeof(question) - 1)
 		return false;
-	while (n < 12) {
-		ssize_t got = ready(fd, POLLIN, until_us) ? recv(fd, line + n, sizeof(line) - n, 0) : 0;
-
-		if (got <= 0)
-			return false;
-		n += (size_t)got;
+	while (got > 0 && n < sizeof(text) - 1) {
+		got = ready(fd, POLLIN, until_us) ? recv(fd, text + n, sizeof(text) - 1 - n, 0) : 0;
+		n += got > 0 ? (size_t)got : 0;
 	}
-	return memcmp(line, "HTTP/1.", 7) == 0 && memcmp(line + 8, " 200", 4) == 0;
+	text[n] = '\0';
+	const char *figure = strstr(text, "\"clients\":");
+
+	*clients = figure ? strtoll(figure + 10, NULL, 10) : 0;
+	return n > 12 && memcmp(text, "HTTP/1.", 7) == 0 && memcmp(text + 8, " 200", 4) == 0;
 }
 
-static bool probe(const struct config *cfg)
+static bool probe(const struct config *cfg, int64_t *clients)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
 	int64_t until_us = mono_us() + WAIT_MS * 1000;
@@ -76,28 +79,30 @@ static bool probe(const struct config *cfg)
 		if (fd < 0)
 			continue;
 		(void)connect(fd, a->ai_addr, a->ai_addrlen);	/* whether it worked shows when it may be written to */
-		good = ask(fd, until_us);
+		good = ask(fd, until_us, clients);
 		close(fd);
 	}
 	freeaddrinfo(found);
 	return good;
 }
 
-bool relay_answers(const struct config *cfg, int64_t *took_us)
+bool relay_answers(const struct config *cfg, int64_t *took_us, int64_t *clients)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	static int64_t asked_us, took;
+	static int64_t asked_us, took, count;
 	static bool answered;
 
 	pthread_mutex_lock(&lock);
 	int64_t now = mono_us();
 
 	if (!asked_us || now - asked_us > KEPT_US) {
-		answered = probe(cfg);
+		count = 0;
+		answered = probe(cfg, &count);
 		asked_us = mono_us();
 		took = asked_us - now;
 	}
 	*took_us = took;
+	*clients = answered ? count : 0;
 	bool is = answered;
 
 	pthread_mutex_unlock(&lock);

@@ -8,8 +8,11 @@
 
 #include "../lib/base/config.h"
 
-/* True when GET /health there answered 200. *took_us: how long that took when it was last asked. Thread-safe. */
-bool relay_answers(const struct config *cfg, int64_t *took_us);
+/*
+ * True when GET /health there answered 200. *took_us: how long that took when it was last asked; *clients: how many it has,
+ * 0 when it does not answer. Thread-safe.
+ */
+bool relay_answers(const struct config *cfg, int64_t *took_us, int64_t *clients);
 /* Where it is: "http://host:port", at most RELAY_ADDRESS bytes with the NUL. */
 #define RELAY_ADDRESS 300
 void relay_address(const struct config *cfg, char out[RELAY_ADDRESS]);

@@ -17,7 +17,7 @@
 
 struct state {
 	bool store, bus, relay, resources;
-	int64_t store_us, bus_us, relay_us;
+	int64_t store_us, bus_us, relay_us, relay_clients;
 	double disk_free, memory_free;	/* shares */
 };
 
@@ -32,7 +32,7 @@ static void look(struct req *r, struct state *s)
 	s->store = store_ping(r->op.app->store, &e) == OK;
 	s->store_us = mono_us() - t;
 	s->bus = bus_ping(r->op.app->bus, &s->bus_us) == OK;
-	s->relay = relay_answers(r->op.app->cfg, &s->relay_us);
+	s->relay = relay_answers(r->op.app->cfg, &s->relay_us, &s->relay_clients);
 	s->disk_free = statvfs(*r->op.app->cfg->home ? r->op.app->cfg->home : "/", &fs) == 0 && fs.f_blocks
 			       ? (double)fs.f_bavail / (double)fs.f_blocks : 1;
 	s->memory_free = 1;
@@ -264,6 +264,12 @@ enum err h_metrics(struct req *r, struct resp *p)
 			buf_addf(&p->data, "mcp_agents_active{agent_type=\"%s\",status=\"%s\"} %lld\n", parts[k].type,
 				 agent_status_names[i], (long long)parts[k].counts[i]);
 	}
+	int64_t clients;
+	int64_t took;
+
+	(void)relay_answers(r->op.app->cfg, &took, &clients);
+	buf_addf(&p->data, "# HELP mcp_websocket_clients Clients of the event relay.\n# TYPE mcp_websocket_clients gauge\n"
+			   "mcp_websocket_clients %lld\n", (long long)clients);
 	if (r->op.app->cfg->detailed_metrics && (err = running_stages(r, &p->data)))
 		return err;
 	buf_addf(&p->data, "# HELP mcp_build_info Which build this is.\n# TYPE mcp_build_info gauge\n"

@@ -8,13 +8,14 @@
 
 #define BUCKETS 8192	/* a power of two */
 #define PAGE 500
+#define ROOM 2000	/* a resume goes on while fewer messages than this wait for its client */
 
 static const char *const channel_names[] = { "tasks", "agents", "pipelines", "system", "all", NULL };
 
 static struct {
 	struct sub *by_channel[CHANNELS];
 	struct sub *by_id[BUCKETS];
-	int n;
+	int n, waiting;		/* waiting: resumes whose client has to catch up first */
 } subs;
 
 bool channel_parse(const char *name, enum channel *out)
@@ -92,6 +93,8 @@ static void sub_free(struct sub *s)
 			j->sub = NULL;
 	}
 	leave(s);
+	subs.waiting -= s->wants_page;
+	s->wants_page = false;
 	s->gone = true;
 	if (!s->readings)	/* else the reader lets go of it */
 		release(s);
@@ -207,6 +210,31 @@ static void begin_with_state(struct sub *s)
 
 static void replay(struct sub *s);
 
+/* What was missed is told as fast as the client reads, and does not count as its being slow. */
+static void next_page(struct sub *s)
+{
+	if (!s->wants_page || s->c->s->q.n > ROOM)
+		return;
+	s->wants_page = false;
+	subs.waiting--;
+	replay(s);
+}
+
+static void look_for_room(struct session *s, void *arg)
+{
+	(void)arg;
+	for (struct client *c = s->clients; c; c = c->next) {
+		for (struct sub *sub = c->subs; sub; sub = sub->next)
+			next_page(sub);
+	}
+}
+
+void channels_tick(void)
+{
+	if (subs.waiting)
+		sessions_each(look_for_room, NULL);
+}
+
 static void on_replay(void *cookie, struct stream_page *p)
 {
 	struct sub *s = cookie;
@@ -232,8 +260,9 @@ static void on_replay(void *cookie, struct stream_page *p)
 			tell_resync(s->c, "gap", s->ref);
 			begin_with_state(s);
 		} else {
-			s->paused = true;
-			replay(s);
+			s->paused = s->wants_page = true;
+			subs.waiting++;
+			next_page(s);
 		}
 	}
 	for (int i = 0; i < p->n; i++)

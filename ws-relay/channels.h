@@ -37,6 +37,8 @@ void channels_tell(struct event *e);
 /* To all: Redis is there or not; events may have been missed. */
 void channels_redis(bool up);
 void channels_resync(const char *reason);
+/* Resumes go on where there is room again. */
+void channels_tick(void);
 int channels_count(void);
 
 #endif

@@ -48,7 +48,7 @@ static bool filter_is_good(const struct jv *f)
 
 static void do_subscribe(struct client *c, const struct jv *body, const struct reply *r)
 {
-	static const char *const dialects[] = { "envelope", "older", "named" };
+	static const char *const dialects[] = { "envelope", "older", "named", NULL };
 	const struct jv *f = jv_get(body, "filter");
 	const char *dialect = jv_str(body, "dialect");
 	struct sub_wish w = { .task_id = jv_str(f, "task_id"), .execution_id = jv_str(f, "execution_id"),
@@ -76,10 +76,13 @@ static void do_subscribe(struct client *c, const struct jv *body, const struct r
 		client_error(c, r, "validation_failed", "filter has task_id, execution_id, pipeline_id, agent_id, and a list of types.");
 		return;
 	}
-	for (int d = 0; dialect && d < DIALECTS; d++) {
-		if (strcmp(dialect, dialects[d]) == 0)
-			w.dialect = (enum dialect)d;
+	int d = dialect ? name_index(dialects, dialect) : SAY_ENVELOPE;
+
+	if (d < 0) {
+		client_error(c, r, "validation_failed", "dialect is envelope, older or named.");
+		return;
 	}
+	w.dialect = (enum dialect)d;
 	channels_subscribe(c, &w, r);
 }
 

@@ -66,6 +66,8 @@ static void dispatch(struct event *e)
 	agents_event(e);
 }
 
+static void caught_up(bool whole);
+
 /* Somebody else writes to our channel, or a program of another version. */
 static void unreadable(void)
 {
@@ -95,6 +97,8 @@ void events_heard(const char *envelope, size_t n)
 		ev.held = xrealloc(ev.held, (size_t)ev.room * sizeof(*ev.held));
 	}
 	ev.held[ev.n_held++] = e;
+	if (ev.n_held >= LIMIT_WS_RECENT)
+		caught_up(false);	/* the answer is too long in coming */
 }
 
 static void drop_held(void)

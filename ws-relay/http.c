@@ -107,7 +107,8 @@ void http_answer(struct conn *c, int status, const char *extra, const char *type
 	if (c->close_after)
 		buf_adds(&c->out, "Connection: close\r\n");
 	buf_adds(&c->out, "\r\n");
-	buf_add(&c->out, body, n);
+	if (c->method != M_HEAD)
+		buf_add(&c->out, body, n);
 	c->answered = c->taken = true;
 	lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
 	lws_callback_on_writable(c->wsi);
@@ -234,7 +235,9 @@ static int handle(struct conn *c)
 	} else if (c->method == M_OPTIONS) {
 		return preflight(c);
 	} else if (strcmp(c->path, "/health") == 0 || strcmp(c->path, "/live") == 0 || strcmp(c->path, "/ready") == 0) {
-		return health(c);
+		if (c->method == M_GET || c->method == M_HEAD)
+			return health(c);
+		http_error(c, ERR_METHOD, "This route takes GET.");
 	} else if (strcmp(c->path, "/api/v1/events/stream") == 0) {
 		if (c->method == M_GET)
 			sse_request(c);
@@ -262,7 +265,8 @@ int http_request(struct conn *c)
 		c->close_after = true;
 	if (c->want < 0 || c->want > BODY_MAX || (is_engine(c->path) && c->want > relay.cfg.ws_max_message)) {
 		c->close_after = true;
-		http_error(c, ERR_TOO_LARGE, c->want < 0 ? "The request must say its Content-Length." : NULL);
+		http_error(c, c->want < 0 ? ERR_BAD_REQUEST : ERR_TOO_LARGE,
+			   c->want < 0 ? "The relay's own port takes bodies with a Content-Length only." : NULL);
 		return 0;
 	}
 	if (c->want == 0 || c->method != M_POST) {

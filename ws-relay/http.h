@@ -14,7 +14,7 @@ struct waiter;
 struct api_call;
 
 enum conn_kind { CONN_IDLE, CONN_HTTP, CONN_POLL, CONN_SSE, CONN_CLAIM, CONN_WS, CONN_PROBE };
-enum method { M_OTHER, M_GET, M_POST, M_OPTIONS };
+enum method { M_OTHER, M_GET, M_HEAD, M_POST, M_OPTIONS };
 
 struct arg {
 	const char *name, *value;

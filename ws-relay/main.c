@@ -11,6 +11,7 @@
 #include "../lib/base/version.h"
 #include "agents.h"
 #include "auth.h"
+#include "channels.h"
 #include "events.h"
 #include "fcgiclient.h"
 #include "park.h"
@@ -21,7 +22,7 @@
 #include "session.h"
 
 #define TICK_MS 100
-#define TICK_CONFORMANCE_MS 5
+#define TICK_CONFORMANCE_MS 20
 #define DRAIN_US 3000000
 
 struct relay relay;
@@ -82,6 +83,7 @@ static void on_tick(uv_timer_t *t)
 	(void)t;
 	park_tick();
 	seek_tick();
+	channels_tick();
 	if (relay.conformance)
 		sessions_tick();
 	if (now - second >= 900000) {

@@ -39,7 +39,7 @@ static struct {
 	struct line ear, mouth;
 	uv_timer_t retry;
 	int64_t logged_us;
-	bool stopping, told_up;
+	bool stopping, told_up, subscribed;
 } redis;
 
 /* --- hiredis on libuv -------------------------------------------------------------------------------------------- */
@@ -158,11 +158,24 @@ static void lost(struct line *l, const char *why)
 		redis.logged_us = now;
 		log_warn("Redis cannot be reached (%s); trying again", why);
 	}
-	if (l->listens && redis.told_up) {
-		redis.told_up = false;
-		redis.ears->down();
+	if (l->listens) {
+		redis.subscribed = false;
+		if (redis.told_up) {
+			redis.told_up = false;
+			redis.ears->down();
+		}
 	}
 	try_later();
+}
+
+/* Who is told "up" asks what was missed: both lines have to stand. */
+static void maybe_up(void)
+{
+	if (!redis.subscribed || !redis.mouth.up || redis.told_up)
+		return;
+	redis.told_up = true;
+	log_info("listening to Redis");
+	redis.ears->up();
 }
 
 static void on_disconnect(const redisAsyncContext *ac, int status)
@@ -185,11 +198,8 @@ static void on_message(redisAsyncContext *ac, void *reply, void *arg)
 	if (r->type != REDIS_REPLY_ARRAY || r->elements != 3)
 		return;
 	if (strcmp(r->element[0]->str, "subscribe") == 0) {
-		if (r->element[2]->integer == 2 && !redis.told_up) {
-			redis.told_up = true;
-			log_info("listening to Redis");
-			redis.ears->up();
-		}
+		redis.subscribed = r->element[2]->integer == 2;
+		maybe_up();
 		return;
 	}
 	if (!r->element[2]->str)
@@ -220,6 +230,7 @@ static void on_connect(const redisAsyncContext *ac, int status)
 		return;
 	}
 	l->up = true;
+	maybe_up();
 }
 
 static void dial(struct line *l)

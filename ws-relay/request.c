@@ -37,7 +37,7 @@ static void read_method(struct conn *c)
 	} methods[] = {
 		{ WSI_TOKEN_GET_URI, M_GET }, { WSI_TOKEN_POST_URI, M_POST }, { WSI_TOKEN_OPTIONS_URI, M_OPTIONS },
 		{ WSI_TOKEN_PUT_URI, M_OTHER }, { WSI_TOKEN_PATCH_URI, M_OTHER }, { WSI_TOKEN_DELETE_URI, M_OTHER },
-		{ WSI_TOKEN_HEAD_URI, M_OTHER },
+		{ WSI_TOKEN_HEAD_URI, M_HEAD },
 	};
 
 	c->method = M_OTHER;

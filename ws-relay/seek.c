@@ -11,8 +11,13 @@
 #define TABLE 4096		/* a power of two */
 #define LANES_MAX 4096
 #define FACTS_US 30000000	/* how long what is known of an agent is believed */
-#define LOOK_US 10000000	/* a seeker looks by itself, in case a word was lost */
-#define LOOK_DOWN_US 1000000	/* …and while nothing is heard of Redis */
+/*
+ * A seeker looks by itself, in case a word was lost: every second when there are few, and all together not more often
+ * than every LOOK_SHARE_US. While nothing is heard of Redis, every second.
+ */
+#define LOOK_LEAST_US 1000000
+#define LOOK_MOST_US 10000000
+#define LOOK_SHARE_US 20000
 
 /* What is known of an agent; shared by its seekers, kept a while after the last. */
 struct facts {
@@ -149,7 +154,9 @@ static int64_t next_look(void)
 	uint16_t r;
 
 	random_bytes(&r, sizeof(r));
-	int64_t every = redis_up() ? LOOK_US : LOOK_DOWN_US;
+	int64_t every = redis_up() ? (int64_t)seek.n * LOOK_SHARE_US : LOOK_LEAST_US;
+
+	every = every < LOOK_LEAST_US ? LOOK_LEAST_US : every > LOOK_MOST_US ? LOOK_MOST_US : every;
 
 	return mono_us() + every / 2 + every * r / 65536;
 }

@@ -22,6 +22,7 @@ struct sub {
 	int n_types;
 	char *criteria;
 	bool live, gone, paused;
+	bool wants_page;			/* the next page of a resume waits until the queue is shorter */
 	int readings, replayed;			/* reads of the stream under way; events it told */
 	uint64_t from;				/* events kept from this number on are to be told */
 	struct event_id after;

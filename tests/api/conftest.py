@@ -41,7 +41,7 @@ def quick(panel_options):
 
 
 def processes(panel):
-    return {part: (panel.pid(part), panel.children(part) if part == "api" else []) for part in ("redis", "api", "scheduler", "web")}
+    return {part: (panel.pid(part), panel.children(part) if part == "api" else []) for part in ("redis", "relay", "api", "scheduler", "web")}
 
 
 @pytest.fixture(scope="module", autouse=True)

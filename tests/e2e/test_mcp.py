@@ -64,7 +64,7 @@ def test_status_tells_what_runs(private):
 
 
 def test_up_mends_what_is_missing(private):
-    before = {part: private.pid(part) for part in ("redis", "api", "scheduler", "web")}
+    before = {part: private.pid(part) for part in ("redis", "relay", "api", "scheduler", "web")}
     private.kill("api")
     private.kill("web")
     private.start()
@@ -92,7 +92,7 @@ def test_state_survives_down_and_up(private):
 
 
 def test_down_ends_everything_and_only_that(private):
-    pids = [private.pid(part) for part in ("redis", "api", "scheduler", "web")] + private.children("api")
+    pids = [private.pid(part) for part in ("redis", "relay", "api", "scheduler", "web")] + private.children("api")
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         # A pid file that names a process of somebody else: its start time does not fit.
@@ -145,6 +145,17 @@ def test_a_long_path_for_the_state(new_panel):
         assert done.returncode == 0, done.stderr
     finally:
         run(panel, "down", MCP_HOME=deep)
+
+
+def test_sockets_do_not_hold_up_the_end(private):
+    """The relay says goodbye to its sockets before the web server waits for them."""
+    with socket.create_connection((private.host, private.port), timeout=10) as link:
+        link.sendall((f"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                      f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {private.admin_token}\r\n\r\n").encode())
+        assert link.recv(1000).startswith(b"HTTP/1.1 101")
+        begin = time.monotonic()
+        private.stop()
+        assert time.monotonic() - begin < 8
 
 
 def test_unknown_words_are_refused(private):

@@ -61,9 +61,10 @@ def test_server_sent_events_come_back_by_themselves(private, driver):
     stream.wait("open")
     private.submit()
     stream.event("task.created")
+    # An EventSource tries again after three seconds, and for ever unless it is answered with an error.
     private.kill("relay")
-    missed = private.submit()["task_id"]
     private.start("relay")
+    missed = private.submit()["task_id"]
     stream.event("task.created", lambda d: d["task_id"] == missed, seconds=20)
     stream.close()
 
