@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { NARROW, Tab, WIDE, launch } from "./browser.mjs";
 import { Panel, STAGES, execute, fleet, pipelines, records, sleep, traffic, worker } from "./world.mjs";
 
@@ -260,6 +261,10 @@ test("a pipeline is defined, run, and watched as it goes", async () => {
 	assert.match(tab.page.url(), /\?stage=2$/);
 	await tab.button("Show its output").click();
 	await tab.see(".json", "items");
+	const [file] = await Promise.all([tab.page.waitForEvent("download"), tab.button("As CSV").click()]);
+
+	assert.equal(file.suggestedFilename(), "from-the-editor-stage-2.csv");
+	assert.match(await readFile(await file.path(), "utf8"), /site/);
 });
 
 test("what a page shows is at most a second old", async () => {

@@ -99,6 +99,18 @@ export async function request(method, path, options = {}) {
 export const get = async (path, query, signal) => (await request("GET", path, { query, signal })).data;
 export const page = (path, query, signal) => request("GET", path, { query, signal });
 export const text = async path => request("GET", path, { plain: true });
+// An answer as a file: a link could not carry the token.
+export async function download(path, query, name) {
+	const answer = await exchange("GET", path, { query });
+
+	if (!answer.ok) await read(answer);
+	const link = document.createElement("a");
+
+	link.href = URL.createObjectURL(await answer.blob());
+	link.download = name;
+	link.click();
+	setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
 // Creating and starting are repeated safely under the same key, should the answer get lost.
 export const post = async (path, body = {}) =>
 	(await request("POST", path, { body, headers: { "Idempotency-Key": key() } })).data;

@@ -240,7 +240,7 @@ export default function overview(view) {
 				tiles(last),
 				h(
 					"div.columns.even",
-					card("Throughput, tasks a minute", throughput.legend(), hold(throughput.el)),
+					card("Tasks a minute", throughput.legend(), hold(throughput.el)),
 					card("Latency", latency.legend(), hold(latency.el))
 				),
 				h(

@@ -7,7 +7,7 @@ import * as f from "../app/format.js";
 import { gantt, graph, took } from "../app/graph.js";
 import { JsonView } from "../app/json.js";
 import { rewrite } from "../app/router.js";
-import { badge, bar, button, card, copyable, empty, facts, time, id, toast } from "../app/ui.js";
+import { act, badge, bar, button, card, copyable, empty, facts, time, id, toast } from "../app/ui.js";
 import { took as tookTask } from "./tasks.js";
 import { ran } from "./runs.js";
 
@@ -53,6 +53,9 @@ export default function run(view) {
 		rewrite("/runs/" + r.execution_id, chosen ? { stage: chosen } : {});
 		view.draw();
 	}
+
+	const save = (stage, format) =>
+		act(() => api.download(path + "/output", { stage, format }, `${r.pipeline_name}-stage-${stage}.${format}`));
 
 	async function showOutput(stage) {
 		try {
@@ -149,9 +152,18 @@ export default function run(view) {
 							: "No tasks to show."
 					),
 			s.status === "completed"
-				? shownOutput === s.stage
-					? hold(output.el)
-					: h("div.actions", button("Show its output", { click: () => showOutput(s.stage) }))
+				? [
+						h(
+							"div.actions",
+							shownOutput === s.stage
+								? null
+								: button("Show its output", { click: () => showOutput(s.stage) }),
+							["ndjson", "csv"].map(format =>
+								button(`As ${format.toUpperCase()}`, { click: () => save(s.stage, format) })
+							)
+						),
+						shownOutput === s.stage ? hold(output.el) : null
+					]
 				: null
 		);
 	}
