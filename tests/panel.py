@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -235,13 +236,29 @@ class Panel:
         return [f"{part}: {line}" for part in ("api", "scheduler", "relay") for line in self.log(part).splitlines()
                 if SANITIZER.search(line)]
 
+    def store_faults(self):
+        """What SQLite finds wrong with its own file, once nobody writes to it any more."""
+        path = self.home + "/mcp.db"
+        if not os.path.exists(path):
+            return []
+        db = sqlite3.connect(path, timeout=10)
+        try:
+            return [row[0] for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        except sqlite3.DatabaseError as e:
+            return [str(e)]
+        finally:
+            db.close()
+
     def close(self):
-        """Stop everything and remove the state. Raises when a sanitizer had something to say."""
+        """Stop everything and remove the state. Raises when a sanitizer or the store's own check finds something."""
         try:
             self.mcp("down", check=False)
             found = self.sanitizer_findings()
             if found:
                 raise AssertionError("sanitizer: " + "\n".join(found[:20]) + f"\n(full log kept: {self.keep_logs()})")
+            found = self.store_faults()
+            if found:
+                raise AssertionError("the store: " + "\n".join(found[:20]) + f"\n(full log kept: {self.keep_logs()})")
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
 
