@@ -53,6 +53,7 @@ void held_drop(struct held *t)
 			break;
 		}
 	}
+	t->h->k.full = t->h->n >= t->h->slots;
 	free(t);
 }
 
@@ -88,6 +89,7 @@ void hand_over(struct hands *h, const struct jv *task)
 	t->next = h->held;
 	h->held = t;
 	h->n++;
+	h->k.full = h->n >= h->slots;
 	t->next_here = *place(id);
 	*place(id) = t;
 	relay.count.delegated++;
@@ -115,12 +117,13 @@ int hand_over_all(struct hands *h, const struct api_answer *a)
 
 static void tell_lost(struct held *t, const char *why)
 {
-	struct client *c = t->h->c;
+	struct hands *h = t->h;
 	char json[128];
 	int n = snprintf(json, sizeof(json), "{\"task_id\":\"%s\",\"reason\":\"%s\"}", t->task_id, why);
 
 	held_drop(t);
-	client_emit(c, "task:cancelled", json, (size_t)n);
+	client_emit(h->c, "task:cancelled", json, (size_t)n);
+	hands_claim(h);
 }
 
 /* --- claiming ------------------------------------------------------------------------------------------------------------ */
@@ -166,12 +169,13 @@ static void on_claim(void *arg, const struct api_answer *a)
 	int n = hand_over_all(h, a);
 
 	if (n > 0) {
-		h->k.again = false;
+		h->k.again = h->k.woken = false;
 		hands_claim(h);
 	} else if (n == 0) {
 		seek_empty(&h->k);
 	} else if (a->status == 403 || a->status == 404 || a->status == 401) {
 		stop_seeking(h);
+		seek_pass(&h->k);
 		client_refuse_from(h->c, NULL, a);
 	}
 }
@@ -202,6 +206,7 @@ void hands_claim(struct hands *h)
 				 .body = b.p, .body_len = b.n };
 
 	h->k.claiming = true;
+	h->k.again = false;
 	api_ask(&r, on_claim, h);
 	buf_release(&b);
 }
@@ -312,6 +317,7 @@ void hands_ready(struct client *c, int64_t slots, const struct jv *types)
 
 	stop_seeking(h);
 	h->slots = (int)(slots < 0 ? 0 : slots > LIMIT_WS_SLOTS ? LIMIT_WS_SLOTS : slots);
+	h->k.full = h->n >= h->slots;
 	set_types(h, types);
 	if (!h->slots)
 		return;

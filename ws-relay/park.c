@@ -130,11 +130,22 @@ static bool brought_nothing(const struct api_answer *a)
 	return nothing;
 }
 
+/* It is refused: the task it was woken for is another's. */
+static void pass_word(struct waiter *w)
+{
+	if (w->seeking)
+		seek_remove(&w->k);
+	w->seeking = false;
+	seek_pass(&w->k);
+}
+
 static void on_claim(void *arg, const struct api_answer *a)
 {
 	struct waiter *w = arg;
 
 	w->k.claiming = false;
+	if (a->status >= 400 && a->status < 500)
+		pass_word(w);
 	if (!w->c) {
 		park_give_back(a, w->authorization, w->address);
 		waiter_free(w);

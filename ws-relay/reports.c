@@ -271,9 +271,12 @@ static void on_reported(struct job *j, const struct api_answer *a)
 	acknowledge(j, a);
 	if (!h)
 		return;
-	if (a->status == 200 && j->number && hand_over_all(h, a) > 0)
-		return;
-	if (settled && !j->number)
+	bool claimed = a->status == 200 && j->number;
+
+	if (claimed)
+		hand_over_all(h, a);
+	/* What came while the report was on its way may have been missed by the claim in it. */
+	if (settled && (!claimed || h->k.again))
 		hands_claim(h);
 }
 
@@ -338,6 +341,8 @@ static void report(struct client *c, const char *task_id, int64_t fence, struct 
 		return;
 	memcpy(j->task_id, task_id, ID_TEXT);
 	j->number = next;
+	if (next)
+		h->k.again = false;
 	if (t)
 		t->reporting = true;
 }

@@ -210,16 +210,16 @@ int seek_count(void)
 
 static void wake(struct seeker *k)
 {
-	if (k->claiming) {
-		k->again = true;
-		return;
-	}
 	k->look_us = next_look();
-	k->claim(k);
+	if (k->claiming || k->full)
+		k->again = true;
+	else
+		k->claim(k);
 }
 
 void seek_empty(struct seeker *k)
 {
+	k->woken = false;
 	if (!k->again)
 		return;
 	k->again = false;
@@ -266,12 +266,15 @@ static void wake_lane(int64_t lane, long count, const char *sig)
 		double fitness;
 
 		for (struct seeker *k = seek.head; k; k = k->next) {
-			if (k->claiming && k->again)
+			if ((k->claiming || k->full) && k->again)
 				continue;
 			if (!fits(k, lane, sig, &fitness))
 				continue;
-			/* One whose claim is under way may miss what came just now: it looks once more. */
-			fitness -= k->claiming ? 2 : 0;
+			/*
+			 * One whose claim is under way may miss what came just now: it looks once more. One that is
+			 * full looks when it has room.
+			 */
+			fitness -= k->full ? 4 : k->claiming ? 2 : 0;
 			if (!best || fitness > best_fitness) {
 				best = k;
 				best_fitness = fitness;
@@ -281,6 +284,8 @@ static void wake_lane(int64_t lane, long count, const char *sig)
 		}
 		if (!best)
 			return;
+		best->woken = true;
+		best->lane = lane;
 		wake(best);
 	}
 }
@@ -322,6 +327,13 @@ static void tasks_came(int64_t lane, long count)
 	*w = (struct lane_word){ lane, count };
 	snprintf(name, sizeof(name), "%lld", (long long)lane);
 	redis_ask(on_lane, w, 3, argv);
+}
+
+void seek_pass(struct seeker *k)
+{
+	if (k->woken)
+		tasks_came(k->lane, 1);
+	k->woken = false;
 }
 
 void seek_wake(const char *word)

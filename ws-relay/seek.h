@@ -21,7 +21,10 @@ struct seeker {
 	struct strs types;		/* only these; owned by who made it */
 	bool claiming;			/* a claim is under way */
 	bool deaf;			/* not to be nudged: it asks for the next task when it reports one */
+	bool full;			/* has no room: woken only when nobody else can be */
 	bool again;			/* woken meanwhile: claim once more */
+	bool woken;			/* by a word about this lane, and not claimed yet */
+	int64_t lane;
 	int64_t look_us;		/* look by itself then */
 	/* Start a claim; set claiming. */
 	void (*claim)(struct seeker *k);
@@ -33,6 +36,8 @@ void seek_add(struct seeker *k, const char *authorization, const char *address);
 void seek_remove(struct seeker *k);
 /* The claim brought nothing. */
 void seek_empty(struct seeker *k);
+/* The claim was refused, and the seeker is out of the list: the task it was woken for is another's. */
+void seek_pass(struct seeker *k);
 
 void seek_wake(const char *word);
 /* Everybody looks, spread over a moment: what happened is not known. */

@@ -223,3 +223,30 @@ def test_draining_ends_the_wait(panel, agent):
     threading.Timer(0.5, lambda: panel.post(f"/agents/{agent.id}/drain")).start()
     began = time.monotonic()
     assert agent.claim(wait=15) == [] and time.monotonic() - began < 5
+
+
+def test_a_busy_agent_does_not_swallow_the_word(ws, panel, agent):
+    """Tasks go to who has room, at once, though a fuller one stood in line first."""
+    busy = on_socket(ws, agent)
+    submit(panel, agent)
+    delegated(busy)
+    other = panel.register_agent(capabilities=agent.capabilities)
+    idle = on_socket(ws, other)
+    for _ in range(3):
+        began = time.monotonic()
+        task = submit(panel, agent)
+        got = delegated(idle)
+        assert got["task_id"] == task and time.monotonic() - began < 1
+        idle.send({"type": "task:result", "id": task, "task_id": task, "fence": got["fence"], "result": {}})
+        idle.message(lambda m: m.get("ref") == task and m["type"] == "ack")
+
+
+def test_a_cancelled_task_makes_room_at_once(ws, panel, agent):
+    client = on_socket(ws, agent)
+    first, second = submit(panel, agent), submit(panel, agent)
+    taken = delegated(client)["task_id"]
+    panel.post(f"/tasks/{taken}/cancel", {})
+    began = time.monotonic()
+    client.type("task:cancelled", seconds=3)
+    assert delegated(client)["task_id"] == (second if taken == first else first)
+    assert time.monotonic() - began < 1
