@@ -17,6 +17,8 @@
 #include "sse.h"
 
 
+#define ANSWER_S 60
+
 struct conn *conn_get(struct lws *wsi)
 {
 	struct conn *c = lws_get_opaque_user_data(wsi);
@@ -108,7 +110,8 @@ void http_answer(struct conn *c, int status, const char *extra, const char *type
 	buf_adds(&c->out, "\r\n");
 	buf_add(&c->out, body, n);
 	c->answered = c->taken = true;
-	lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+	/* Who does not read holds the answer's memory no longer than that. */
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_HTTP_CONTENT, ANSWER_S);
 	lws_callback_on_writable(c->wsi);
 }
 
