@@ -53,11 +53,13 @@ static void release(struct identity *i)
 
 static bool set_text(char **to, const char *from)
 {
-	if (*to && from && strcmp(*to, from) == 0)
+	if (!from)
+		return false;	/* who is shown the door keeps its id until it is out */
+	if (*to && strcmp(*to, from) == 0)
 		return true;
 	free(*to);
-	*to = from ? xstrdup(from) : NULL;
-	return from != NULL;
+	*to = xstrdup(from);
+	return true;
 }
 
 /* What /auth/me says. False: it is not what we know. */

@@ -40,14 +40,8 @@ static void copy(struct jw *w, const struct event *e, const char *key)
 		jw_null(w);
 }
 
-static void body_envelope(struct jw *w, const struct event *e, const char *name, bool bare)
+static void write_data(struct jw *w, const struct event *e, bool bare)
 {
-	(void)name;
-	jw_obj(w);
-	jw_kstr(w, "id", e->id_text);
-	jw_kstr(w, "type", e->type);
-	jw_kstr(w, "timestamp", e->timestamp);
-	jw_key(w, "data");
 	jw_obj(w);
 	for (const struct jv *m = e->data->child; m; m = m->next) {
 		if (stays(m, bare)) {
@@ -56,6 +50,17 @@ static void body_envelope(struct jw *w, const struct event *e, const char *name,
 		}
 	}
 	jw_end_obj(w);
+}
+
+static void body_envelope(struct jw *w, const struct event *e, const char *name, bool bare)
+{
+	(void)name;
+	jw_obj(w);
+	jw_kstr(w, "id", e->id_text);
+	jw_kstr(w, "type", e->type);
+	jw_kstr(w, "timestamp", e->timestamp);
+	jw_key(w, "data");
+	write_data(w, e, bare);
 	jw_end_obj(w);
 }
 
@@ -89,12 +94,11 @@ static void body_agent(struct jw *w, const struct event *e, const char *name, bo
 /* A list, as the first answer is one. */
 static void body_agents(struct jw *w, const struct event *e, const char *name, bool bare)
 {
-	(void)bare;
 	jw_obj(w);
 	jw_kstr(w, "type", name);
 	jw_key(w, "agents");
 	jw_arr(w);
-	jw_rawn(w, e->data->raw, e->data->raw_len);
+	write_data(w, e, bare);
 	jw_end_arr(w);
 	jw_kstr(w, "timestamp", e->timestamp);
 	jw_end_obj(w);

@@ -334,6 +334,15 @@ static int check_query(const struct conn *c, const char *transport)
 	return c->origin_allowed || relay.conformance ? -1 : R_FORBIDDEN;
 }
 
+int64_t eio_largest(const struct conn *c)
+{
+	const struct eio *e = find(conn_arg(c, "sid"));
+
+	if (relay.conformance)
+		return max_payload();
+	return e ? (int64_t)session_largest(e->s) : LIMIT_WS_STRANGER;
+}
+
 void eio_request(struct conn *c)
 {
 	const char *sid = conn_arg(c, "sid");

@@ -14,6 +14,8 @@
 
 /* HTTP under /socket.io/. Answers. */
 void eio_request(struct conn *c);
+/* The largest body a request under /socket.io/ may bring; bytes. */
+int64_t eio_largest(const struct conn *c);
 /* WebSocket under /socket.io/: 0 go on, else the HTTP status of the refusal. */
 int eio_upgrade(struct conn *c);
 int eio_established(struct conn *c);

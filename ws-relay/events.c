@@ -20,6 +20,7 @@ static struct {
 	struct event_id last;
 	char last_text[48];
 	bool known;			/* last is a real id */
+	bool was_up;
 	bool catching;			/* reading what was missed */
 	int pages;
 	struct event **held;		/* heard while catching up */
@@ -242,6 +243,10 @@ void events_up(void)
 	static const char *last[] = { "XREVRANGE", STREAM, "+", "-", "COUNT", "1" };
 
 	if (!ev.known) {
+		/* Lost before the first event: what came meanwhile cannot be told from what was there before. */
+		if (ev.was_up)
+			channels_resync("redis_lost");
+		ev.was_up = true;
 		redis_ask(on_last, NULL, 6, last);
 		channels_redis(true);
 		seek_wake_all();

@@ -31,6 +31,7 @@ struct link {
 	struct buf in;			/* bytes of a record that is not whole yet */
 	int64_t idle_us;
 	bool open, used, closing, up;	/* open: the handle exists; up: connected; used: had an answer */
+	bool sending;			/* the request is not all written yet */
 };
 
 static struct {
@@ -231,6 +232,9 @@ static void finished(struct link *l)
 	l->used = true;
 	l->idle_us = mono_us();
 	api.busy--;
+	/* Answered before all of it was read (a body too large, say): what is still being written must not be freed. */
+	if (l->sending)
+		close_link(l);
 	tell_answer(c);
 	pump();
 }
@@ -307,6 +311,7 @@ static void on_written(uv_write_t *w, int status)
 {
 	struct link *l = w->data;
 
+	l->sending = false;
 	if (status < 0 && !l->closing)
 		broken(l);
 }
@@ -318,6 +323,8 @@ static void send_call(struct link *l)
 	l->writing.data = l;
 	if (uv_write(&l->writing, (uv_stream_t *)&l->pipe, &b, 1, on_written))
 		broken(l);
+	else
+		l->sending = true;
 }
 
 static void on_connected(uv_connect_t *c, int status)
@@ -340,7 +347,7 @@ static void open_link(struct link *l)
 	uv_pipe_init(api.loop, &l->pipe, 0);
 	l->pipe.data = l->connecting.data = l;
 	l->open = true;
-	l->used = l->up = l->closing = false;
+	l->used = l->up = l->closing = l->sending = false;
 	buf_init(&l->in);
 	uv_pipe_connect(&l->connecting, &l->pipe, api.path, on_connected);
 }

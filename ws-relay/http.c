@@ -16,7 +16,8 @@
 #include "request.h"
 #include "sse.h"
 
-#define BODY_MAX 4194304
+
+#define ANSWER_S 60
 
 struct conn *conn_get(struct lws *wsi)
 {
@@ -110,7 +111,8 @@ void http_answer(struct conn *c, int status, const char *extra, const char *type
 	if (c->method != M_HEAD)
 		buf_add(&c->out, body, n);
 	c->answered = c->taken = true;
-	lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
+	/* Who does not read holds the answer's memory no longer than that. */
+	lws_set_timeout(c->wsi, PENDING_TIMEOUT_HTTP_CONTENT, ANSWER_S);
 	lws_callback_on_writable(c->wsi);
 }
 
@@ -256,6 +258,12 @@ static int handle(struct conn *c)
 	return 0;
 }
 
+/* Bodies are kept until they are whole, before anybody is asked who sends them: so no more than the route has use for. */
+static int64_t largest_body(const struct conn *c)
+{
+	return is_engine(c->path) ? eio_largest(c) : LIMIT_WS_STRANGER;
+}
+
 int http_request(struct conn *c)
 {
 	conn_forget_request(c);
@@ -263,13 +271,13 @@ int http_request(struct conn *c)
 	c->kind = CONN_HTTP;
 	if (relay.draining)
 		c->close_after = true;
-	if (c->want < 0 || c->want > BODY_MAX || (is_engine(c->path) && c->want > relay.cfg.ws_max_message)) {
+	if (c->want < 0 || c->want > largest_body(c)) {
 		c->close_after = true;
 		http_error(c, c->want < 0 ? ERR_BAD_REQUEST : ERR_TOO_LARGE,
 			   c->want < 0 ? "The relay's own port takes bodies with a Content-Length only." : NULL);
 		return 0;
 	}
-	if (c->want == 0 || c->method != M_POST) {
+	if (c->want == 0 || c->method != M_POST || !(is_engine(c->path) || is_claim(c->path))) {
 		c->close_after |= c->want != 0;
 		c->taken = true;
 		return handle(c);

@@ -75,6 +75,18 @@ static void end(void)
 	close_handle(&loop.hup);
 }
 
+/*
+ * Everybody has gone and heard what they asked: also the answers of claims that were under way, whose tasks would else
+ * wait for their leases to run out. What is answered leaves in the turn after, so this must hold a few ticks long.
+ */
+static bool drained(void)
+{
+	static int quiet;
+
+	quiet = sessions_count() || park_count() || api_load() ? 0 : quiet + 1;
+	return quiet > 3;
+}
+
 static void on_tick(uv_timer_t *t)
 {
 	static int64_t second;
@@ -93,7 +105,7 @@ static void on_tick(uv_timer_t *t)
 		sessions_tick();
 		agents_tick();
 	}
-	if (relay.draining && (sessions_count() == 0 || now > loop.drain_until))
+	if (relay.draining && (drained() || now > loop.drain_until))
 		end();
 }
 

@@ -56,7 +56,7 @@ static int on_receive(struct lws *wsi, const void *data, size_t n)
 
 	if (!in->p)
 		buf_init(in);
-	if (in->n + n + lws_remaining_packet_payload(wsi) > (size_t)relay.cfg.ws_max_message) {
+	if (in->n + n + lws_remaining_packet_payload(wsi) > session_largest(s)) {
 		relay.count.bad++;
 		buf_reset(in);
 		session_close(s, CLOSE_TOO_LARGE, "message too large");

@@ -353,6 +353,17 @@ bool session_may_speak(struct session *s)
 	return false;
 }
 
+size_t session_largest(const struct session *s)
+{
+	size_t most = (size_t)relay.cfg.ws_max_message;
+
+	for (const struct client *c = s->clients; c; c = c->next) {
+		if (c->who)
+			return most;
+	}
+	return relay.conformance || most < LIMIT_WS_STRANGER ? most : LIMIT_WS_STRANGER;
+}
+
 static void keep_alive(struct session *s, int64_t now)
 {
 	static const char comment[] = ":\n\n";

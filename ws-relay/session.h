@@ -87,6 +87,8 @@ void session_kill(struct session *s);
 int session_writable(struct session *s);
 /* Count an incoming message; false: too many, the session is being closed. */
 bool session_may_speak(struct session *s);
+/* The largest message it may send: little before it is known who it is. Bytes. */
+size_t session_largest(const struct session *s);
 /* A sign of life. */
 void session_heard(struct session *s);
 /* To flush at the end of the turn. */

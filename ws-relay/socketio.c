@@ -87,7 +87,8 @@ static void leave_nsp(struct client *c)
 	struct session *s = c->s;
 
 	client_free(c);
-	if (!s->clients)
+	/* A refusal gives no more time than there was. */
+	if (!s->clients && !s->auth_by_us)
 		s->auth_by_us = mono_us() + LIMIT_WS_AUTH_S * 1000000LL;
 }
 
@@ -288,7 +289,7 @@ void sio_attachment(struct session *s, const char *data, size_t n)
 	struct sio_packet k;
 	struct arena arena;
 
-	if (!p->text || p->bytes + n > (size_t)relay.cfg.ws_max_message) {
+	if (!p->text || p->bytes + n > session_largest(s)) {
 		broken(s);
 		return;
 	}

@@ -5,6 +5,8 @@ import os
 import random
 import socket
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -223,3 +225,31 @@ def test_more_than_max_connections(new_panel):
     for link in links:
         link.close()
     panel.wait_for(lambda: Raw(direct(panel), token=panel.admin_token, seconds=3).status == 101, 10, "room again", every=0.2)
+
+
+def test_strangers_may_not_say_much(panel):
+    """Nothing large is kept for somebody of whom nothing is known yet."""
+    one = Raw(direct(panel))
+    one.frame("x" * 1000, length=70000)
+    assert one.end() == 4413
+    for path in ("/nothing", "/socket.io/?EIO=4&transport=polling&sid=nobody", f"/api/v1/agents/{'0' * 36}/claim?wait=5"):
+        link = Raw(direct(panel), shake=False)
+        link.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
+        assert link.link.recv(65536).split()[1] in (b"404", b"413"), path
+        link.close()
+
+
+def test_a_refused_connect_gives_no_more_time(panel):
+    """Engine.IO without a namespace lasts five seconds, however often a wrong token is tried."""
+    def ask(data=None):
+        with urllib.request.urlopen(where, data, 15) as answer:
+            return answer.read().decode()
+    where = panel.relay_url + "/socket.io/?EIO=4&transport=polling"
+    where += "&sid=" + json.loads(ask()[1:])["sid"]
+    began = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError):
+        while time.monotonic() - began < 12:
+            assert ask(b'40{"token":"nonsense"}') == "ok"
+            ask()
+            time.sleep(1)
+    assert time.monotonic() - began < 9
