@@ -123,6 +123,13 @@ class Io(Client):
         assert got["event"] == "connect", got
         return got
 
+    def upgraded(self, seconds=10):
+        """It has gone from polling to WebSocket; a server that dies in the middle is noticed only by missing pings."""
+        def there(got):
+            return got["event"] == "upgrade" and got["transport"] == "websocket"
+        if not any(there(got) for got in self.seen):
+            self.next(there, seconds, "the upgrade")
+
     def emit(self, name, *args):
         self.do("io.emit", name=name, args=list(args))
 

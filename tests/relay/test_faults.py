@@ -46,6 +46,7 @@ def test_a_relay_that_ends_says_so(private, driver):
 def test_socketio_comes_back_by_itself(private, driver):
     client = driver.io(private.url, auth={"token": private.admin_token}, reconnectionDelay=200, reconnectionDelayMax=500)
     client.connected()
+    client.upgraded()
     private.kill("relay")
     client.wait("disconnect")
     private.start("relay")

@@ -24,7 +24,7 @@ def io(driver, panel):
 def test_default_settings_poll_and_upgrade(io, panel, nsp):
     client = io(nsp)
     assert client.wait("opened")["transport"] == "polling"
-    client.next(lambda g: g["event"] == "upgrade" and g["transport"] == "websocket", 5, "the upgrade")
+    client.upgraded()
     client.do("io.transport")
     assert client.wait("transport")["transport"] == "websocket"
     client.ask("subscribe", {"channel": "tasks"})
