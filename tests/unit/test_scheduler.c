@@ -70,7 +70,7 @@ static int tear_down(void)
 	store_close(f.s.app.store);
 	config_release(&f.s.cfg);
 	arena_release(&f.arena);
-	for (const char *const *name = (const char *const[]){ "t.db", "t.db-wal", "t.db-shm", NULL }; *name; name++) {
+	for (const char *const *name = (const char *const[]){ "t.db", "t.db-wal", "t.db-shm", "t.db-turn", NULL }; *name; name++) {
 		snprintf(path, sizeof(path), "%s/%s", f.dir, *name);
 		unlink(path);
 	}
