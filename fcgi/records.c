@@ -84,6 +84,12 @@ static void take_events(struct event_page *g, struct arena *scratch, const struc
 	g->over = n < EVENT_BATCH;
 }
 
+static enum err no_event_id(struct req *r, const struct event_page *g)
+{
+	return g->q->cursor ? error_set(r->op.err, ERR_BAD_CURSOR, "no event's id in the cursor")
+			    : error_field(r->op.err, "query.after", "bad_id", "must be an event's id");
+}
+
 /* Where the page begins. */
 static enum err event_start(struct req *r, struct event_page *g)
 {
@@ -96,11 +102,12 @@ static enum err event_start(struct req *r, struct event_page *g)
 		g->forward = strncmp(g->q->cursor, "ef.", 3) == 0;
 		enum err err = cursor_decode(&r->op, g->forward ? "ef" : "eb", g->q->cursor, &at);
 
-		if (!err && !*at)
-			err = error_set(r->op.err, ERR_BAD_CURSOR, "no event's id in the cursor");
 		if (err)
 			return err;
 	}
+	/* Redis would take milliseconds alone, too; no event has such an id. */
+	if (at && !strchr(at, '-'))
+		return no_event_id(r, g);
 	snprintf(g->last, sizeof(g->last), "%s", at ? at : "");
 	return OK;
 }
@@ -114,8 +121,7 @@ static enum err read_events(struct req *r, struct event_page *g, struct arena *s
 				  : bus_events_before(bus, *g->last ? g->last : NULL, EVENT_BATCH, scratch, &events, &n);
 
 	if (err == ERR_VALIDATION)
-		return g->q->cursor ? error_set(r->op.err, ERR_BAD_CURSOR, "no event's id in the cursor")
-				    : error_field(r->op.err, "query.after", "bad_id", "must be an event's id");
+		return no_event_id(r, g);
 	if (err)
 		return error_public(r->op.err, ERR_UNAVAILABLE, "Redis is away, and events are kept there; nothing else is affected.");
 	take_events(g, scratch, events, n);

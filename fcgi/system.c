@@ -361,8 +361,7 @@ enum err h_system_metrics(struct req *r, struct resp *p)
 		   totals.requests ? totals.seconds * 1000 / (double)totals.requests : 0);
 	jw_kdouble(&p->w, "error_rate", totals.requests ? (double)totals.errors / (double)totals.requests : 0);
 	write_queue(&p->w, &depth, r->op.now);
-	if (q->present)
-		write_series(&p->w, q->series == SERIES_HOUR ? MINUTES_SHOWN : 2);
+	write_series(&p->w, !q->present ? 0 : q->series == SERIES_HOUR ? MINUTES_SHOWN : 2);
 	jw_end_obj(&p->w);
 	return OK;
 }

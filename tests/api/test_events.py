@@ -98,7 +98,7 @@ def test_forward_from_an_event(panel, story):
 
 
 @pytest.mark.parametrize("query,field", (("limit=501", "query.limit"), ("limit=0", "query.limit"), ("x=1", "query.x"), ("since=now", "query.since"),
-                                         ("task_id=1", "query.task_id"), ("after=abc", "query.after")))
+                                         ("task_id=1", "query.task_id"), ("after=abc", "query.after"), ("after=0", "query.after")))
 def test_bad_queries(panel, query, field):
     assert fields(panel.get("/events?" + query), field)
 
