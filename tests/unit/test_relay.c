@@ -100,7 +100,7 @@ static void test_eio_packets(void)
 		CU_ASSERT_EQUAL(good, cases[i].good);
 		if (!good || !cases[i].good)
 			continue;
-		CU_ASSERT_EQUAL(p.type, cases[i].type);
+		CU_ASSERT_EQUAL((int)p.type, cases[i].type);
 		CU_ASSERT_EQUAL(p.binary, cases[i].binary);
 		CU_ASSERT_EQUAL(p.n, strlen(cases[i].data));
 		CU_ASSERT_EQUAL(memcmp(p.data, cases[i].data, p.n), 0);
@@ -170,7 +170,7 @@ static void test_sio_good(void)
 		struct sio_packet p;
 
 		CU_ASSERT_TRUE_FATAL(sio_packet_read(cases[i].text, strlen(cases[i].text), &arena, &p));
-		CU_ASSERT_EQUAL(p.type, cases[i].type);
+		CU_ASSERT_EQUAL((int)p.type, cases[i].type);
 		CU_ASSERT_EQUAL(p.nsp_len, strlen(cases[i].nsp));
 		CU_ASSERT_EQUAL(memcmp(p.nsp, cases[i].nsp, p.nsp_len), 0);
 		CU_ASSERT_EQUAL(p.ack, cases[i].ack);
