@@ -91,16 +91,25 @@ static void test_password_bad_hashes(void)
 	passwords_free(NULL);
 }
 
+/* What this thread has worked: others on the machine do not count. */
+static int64_t worked_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 static int64_t time_verify(struct passwords *p, const char *hash)
 {
 	int64_t best = INT64_MAX;
 
 	for (int i = 0; i < 5; i++) {
-		int64_t start = mono_us();
+		int64_t start = worked_us();
 
 		if (password_verify(p, "wrong", hash, &error) == OK)
 			return -1;
-		int64_t took = mono_us() - start;
+		int64_t took = worked_us() - start;
 
 		best = took < best ? took : best;
 	}
