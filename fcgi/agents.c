@@ -4,7 +4,6 @@
 #include "../lib/base/limits.h"
 #include "../lib/domain/task.h"
 #include "handlers.h"
-#include "park.h"
 #include "queries.h"
 
 enum err h_agent_register(struct req *r, struct resp *p)
@@ -156,11 +155,10 @@ enum err h_agent_undrain(struct req *r, struct resp *p)
 
 enum err h_agent_claim(struct req *r, struct resp *p)
 {
-	const struct wait_q *q = r->q;
+	/* ?wait= is the relay's: it asks here, without it, when there may be something to take. */
 	struct task **tasks;
 	int n;
-	enum err err = r->slow && q->wait ? park_claim(&r->op, r->arg[0], r->in, q->wait, r->client_fd, &tasks, &n)
-					  : task_claim(&r->op, r->arg[0], r->in, &tasks, &n);
+	enum err err = task_claim(&r->op, r->arg[0], r->in, &tasks, &n);
 
 	if (err)
 		return err;

@@ -32,7 +32,6 @@ struct req {
 	const char *oauth_error;	/* RFC 6749 section 5.2, where the status alone does not say it */
 	bool slow;			/* served by the slow pool: may wait */
 	struct gate gate;
-	int client_fd;			/* the web server's end of this request */
 	struct FCGX_Stream *out;	/* for routes that stream their answer */
 };
 
