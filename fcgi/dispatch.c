@@ -388,15 +388,7 @@ static void error_members(const struct req *r, enum err err, const char *message
 	jw_kstr(w, "message", message);
 	if (e->fields || !e->extra) {
 		jw_key(w, "details");
-		jw_arr(w);
-		for (struct field_error *f = e->fields; f; f = f->next) {
-			jw_obj(w);
-			jw_kstr(w, "field", f->path);
-			jw_kstr(w, "code", f->code);
-			jw_kstr(w, "message", f->message);
-			jw_end_obj(w);
-		}
-		jw_end_arr(w);
+		error_fields_json(e, w);
 	} else {
 		jw_kraw(w, "details", e->extra);
 	}
@@ -584,7 +576,7 @@ bool dispatch(struct app *app, FCGX_Request *f, struct arena *arena, bool slow)
 {
 	int64_t started = mono_us();
 	struct error e;
-	struct req r = { .method = param(f, "REQUEST_METHOD"), .query = param(f, "QUERY_STRING"), .slow = slow, .out = f->out, .client_fd = f->ipcFd,
+	struct req r = { .method = param(f, "REQUEST_METHOD"), .query = param(f, "QUERY_STRING"), .slow = slow, .out = f->out,
 			 .origin = param(f, "HTTP_ORIGIN"), .host = param(f, "HTTP_HOST"), .cookie = param(f, "HTTP_COOKIE"),
 			 .user_agent = param(f, "HTTP_USER_AGENT"), .authorization = param(f, "HTTP_AUTHORIZATION"),
 			 .body_text = "" };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "error.h"
 
+#include "buf.h"
+
 static const struct {
 	int status;
 	const char *type, *text, *message, *name;
@@ -79,6 +81,19 @@ enum err error_field(struct error *e, const char *path, const char *code, const 
 static enum err clamp(enum err code)
 {
 	return code < ERR_COUNT ? code : ERR_INTERNAL;
+}
+
+void error_fields_json(const struct error *e, struct jw *w)
+{
+	jw_arr(w);
+	for (const struct field_error *f = e->fields; f; f = f->next) {
+		jw_obj(w);
+		jw_kstr(w, "field", f->path);
+		jw_kstr(w, "code", f->code);
+		jw_kstr(w, "message", f->message);
+		jw_end_obj(w);
+	}
+	jw_end_arr(w);
 }
 
 int err_status(enum err code)

@@ -53,6 +53,10 @@ enum err error_public(struct error *e, enum err code, const char *message_fmt, .
 enum err error_field(struct error *e, const char *path, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+struct jw;
+/* The list of bad fields, as answers have it: [{ field, code, message }…]. */
+void error_fields_json(const struct error *e, struct jw *w);
+
 int err_status(enum err code);
 const char *err_type(enum err code);
 const char *err_text(enum err code);	/* "stale_fence" */

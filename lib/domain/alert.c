@@ -142,17 +142,14 @@ enum err alerts_list(struct op *op, const struct alert_filter *f, struct alert *
 	struct rec_filter rf = { .kind = REC_ALERT, .s1 = f->kind, .s2 = states[f->status], .s3 = f->subject, .descending = true,
 				 .limit = f->limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "al", f->cursor, &rf.after);
+	enum err err = records_page(op, &rf, "al", f->cursor, &page, next);
 
 	*n = 0;
-	*next = NULL;
-	if (err || (err = store_recs_list(op->app->store, &rf, op->arena, &page, op->err)))
+	if (err)
 		return err;
 	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
 	for (int i = 0; i < page.n && !err; i++)
 		err = from_record(op, page.items[i], &(*out)[(*n)++]);
-	if (page.more)
-		*next = cursor_encode(op->arena, "al", page.last);
 	return err;
 }
 

@@ -198,3 +198,16 @@ enum err cursor_decode_id(struct op *op, const char *kind, const char *text, con
 
 	return err || !text || id_valid(*id) ? err : error_set(op->err, ERR_BAD_CURSOR, "no id in the cursor");
 }
+
+enum err records_page(struct op *op, struct rec_filter *f, const char *kind, const char *cursor, struct rec_page *page,
+		      const char **next)
+{
+	enum err err = cursor_decode_id(op, kind, cursor, &f->after);
+
+	*next = NULL;
+	if (!err)
+		err = store_recs_list(op->app->store, f, op->arena, page, op->err);
+	if (!err && page->more)
+		*next = cursor_encode(op->arena, kind, page->last);
+	return err;
+}

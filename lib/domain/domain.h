@@ -115,5 +115,8 @@ const char *cursor_encode(struct arena *a, const char *kind, const char *positio
 enum err cursor_decode(struct op *op, const char *kind, const char *text, const char **position) MUST_CHECK;
 /* The same where the position is an id, for lists whose first page needs no cursor: text NULL gives NULL. */
 enum err cursor_decode_id(struct op *op, const char *kind, const char *text, const char **id) MUST_CHECK;
+/* The page of records that the cursor names (NULL: the first); *next: the cursor of the one behind it, or NULL. */
+enum err records_page(struct op *op, struct rec_filter *f, const char *kind, const char *cursor, struct rec_page *page,
+		      const char **next) MUST_CHECK;
 
 #endif

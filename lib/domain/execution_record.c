@@ -124,15 +124,13 @@ enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status
 {
 	struct rec_filter f = { .kind = REC_EXECUTION, .s1 = pipeline_id, .descending = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "e", cursor, &f.after);
 
 	/* One status is an index; several are sieved below, page by page. */
 	if (status && (status & (status - 1)) == 0)
 		f.s2 = execution_status_names[__builtin_ctz(status)];
-	*next = NULL;
+	enum err err = records_page(op, &f, "e", cursor, &page, next);
+
 	*n = 0;
-	if (!err)
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	if (err)
 		return err;
 	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
@@ -143,8 +141,6 @@ enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status
 		if (!err && (!status || status >> ex->status & 1))
 			(*out)[(*n)++] = ex;
 	}
-	if (page.more)
-		*next = cursor_encode(op->arena, "e", page.last);
 	return err;
 }
 

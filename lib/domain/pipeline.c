@@ -427,19 +427,14 @@ enum err pipelines_list(struct op *op, const char *name, const char *cursor, int
 {
 	struct rec_filter f = { .kind = REC_PIPELINE, .s1 = name, .has_n2 = true, .descending = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "p", cursor, &f.after);
+	enum err err = records_page(op, &f, "p", cursor, &page, next);
 
-	*next = NULL;
 	*n = 0;
-	if (!err)
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	if (err)
 		return err;
 	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
 	for (int i = 0; i < page.n && !err; i++)
 		err = from_record(op, page.items[i], &(*out)[(*n)++]);
-	if (page.more)
-		*next = cursor_encode(op->arena, "p", page.last);
 	return err;
 }
 

@@ -80,11 +80,8 @@ enum err task_logs_page(struct op *op, const char *id, const char *cursor, int l
 {
 	struct rec_filter f = { .kind = REC_TASK_LOG, .s1 = id, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "l", cursor, &f.after);
+	enum err err = records_page(op, &f, "l", cursor, &page, next_cursor);
 
-	*next_cursor = NULL;
-	if (!err)
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	if (err)
 		return err;
 	jw_arr(w);
@@ -92,7 +89,5 @@ enum err task_logs_page(struct op *op, const char *id, const char *cursor, int l
 		jw_raw(w, page.items[i]->body);
 	jw_end_arr(w);
 	*count = page.n;
-	if (page.more)
-		*next_cursor = cursor_encode(op->arena, "l", page.last);
 	return OK;
 }

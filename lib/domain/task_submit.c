@@ -229,15 +229,7 @@ static void batch_item_json(struct jw *w, int index, const struct task *t, struc
 		jw_kstr(w, "code", err_text(e->code));
 		jw_kstr(w, "message", e->message[0] ? e->message : err_message(e->code));
 		jw_key(w, "details");
-		jw_arr(w);
-		for (struct field_error *f = e->fields; f; f = f->next) {
-			jw_obj(w);
-			jw_kstr(w, "field", f->path);
-			jw_kstr(w, "code", f->code);
-			jw_kstr(w, "message", f->message);
-			jw_end_obj(w);
-		}
-		jw_end_arr(w);
+		error_fields_json(e, w);
 		jw_end_obj(w);
 	}
 	jw_end_obj(w);

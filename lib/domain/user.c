@@ -261,19 +261,14 @@ enum err users_list(struct op *op, const char *cursor, int limit, struct user **
 {
 	struct rec_filter f = { .kind = REC_USER, .has_n2 = true, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "u", cursor, &f.after);
+	enum err err = records_page(op, &f, "u", cursor, &page, next);
 
-	*next = NULL;
 	*n = 0;
-	if (!err)
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	if (err)
 		return err;
 	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
 	for (int i = 0; i < page.n && !err; i++)
 		err = from_record(op, page.items[i], &(*out)[(*n)++]);
-	if (page.more)
-		*next = cursor_encode(op->arena, "u", page.last);
 	return err;
 }
 
@@ -432,19 +427,14 @@ enum err api_keys_list(struct op *op, const char *cursor, int limit, struct api_
 {
 	struct rec_filter f = { .kind = REC_API_KEY, .limit = limit };
 	struct rec_page page;
-	enum err err = cursor_decode_id(op, "k", cursor, &f.after);
+	enum err err = records_page(op, &f, "k", cursor, &page, next);
 
-	*next = NULL;
 	*n = 0;
-	if (!err)
-		err = store_recs_list(op->app->store, &f, op->arena, &page, op->err);
 	if (err)
 		return err;
 	*out = arena_calloc(op->arena, (size_t)page.n + 1, sizeof(**out));
 	for (int i = 0; i < page.n && !err; i++)
 		err = key_from_record(op, page.items[i], &(*out)[(*n)++]);
-	if (page.more)
-		*next = cursor_encode(op->arena, "k", page.last);
 	return err;
 }
 
