@@ -186,7 +186,9 @@ static void post(struct client *c, const char *task_id, const char *verb, const 
 		memcpy(j->task_id, task_id, ID_TEXT);
 }
 
-void agents_progress(struct client *c, const struct jv *body, const struct reply *r)
+/* The fence and these members of the body, to that route of the task. */
+static void pass_report(struct client *c, const struct jv *body, const struct reply *r, const char *verb,
+			const char *const *members)
 {
 	const char *task_id;
 	struct held *t;
@@ -200,31 +202,21 @@ void agents_progress(struct client *c, const struct jv *body, const struct reply
 	jw_init(&w, &b);
 	jw_obj(&w);
 	jw_kint(&w, "fence", fence);
-	copy_member(&w, body, "progress", NULL);
-	copy_member(&w, body, "message", NULL);
+	for (; *members; members++)
+		copy_member(&w, body, *members, NULL);
 	jw_end_obj(&w);
-	post(c, task_id, "progress", &b, r, on_passed);
+	post(c, task_id, verb, &b, r, on_passed);
 	buf_release(&b);
+}
+
+void agents_progress(struct client *c, const struct jv *body, const struct reply *r)
+{
+	pass_report(c, body, r, "progress", (const char *const[]){ "progress", "message", NULL });
 }
 
 void agents_log(struct client *c, const struct jv *body, const struct reply *r)
 {
-	const char *task_id;
-	struct held *t;
-	int64_t fence;
-	struct buf b;
-	struct jw w;
-
-	if (!about(c, body, r, &task_id, &fence, &t))
-		return;
-	buf_init(&b);
-	jw_init(&w, &b);
-	jw_obj(&w);
-	jw_kint(&w, "fence", fence);
-	copy_member(&w, body, "logs", NULL);
-	jw_end_obj(&w);
-	post(c, task_id, "logs", &b, r, on_passed);
-	buf_release(&b);
+	pass_report(c, body, r, "logs", (const char *const[]){ "logs", NULL });
 }
 
 /* Our members of a status answer; the tasks claimed along with it went another way. */

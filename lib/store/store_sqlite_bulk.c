@@ -129,6 +129,7 @@ struct purge {
 	int64_t before;
 	uint32_t class_mask;
 	int limit, n;
+	enum record_kind kind;	/* of records */
 };
 
 struct ended {
@@ -205,33 +206,35 @@ static enum err run_purge(struct sq_group *g, struct sq_job *job)
 	return rc == SQLITE_DONE ? OK : sq_fail(g->c, job->error, rc, "purge");
 }
 
-enum err sq_tasks_purge(struct store *s, int64_t before, uint32_t class_mask, int limit, int *n,
-			struct error *e)
+/* run deletes up to p->limit a job; until limit are gone, or no more are there. */
+static enum err purge_in_pieces(struct store *s, enum err (*run)(struct sq_group *g, struct sq_job *job),
+				struct purge *p, int limit, int *n, struct error *e)
 {
 	while (*n < limit) {
-		struct purge p = { .before = before, .class_mask = class_mask,
-				   .limit = limit - *n < PIECE ? limit - *n : PIECE };
-		struct sq_job job = { .run = run_purge, .arg = &p, .error = e, .cost = p.limit };
+		p->limit = limit - *n < PIECE ? limit - *n : PIECE;
+		struct sq_job job = { .run = run, .arg = p, .error = e, .cost = p->limit };
 		enum err err = sq_submit((struct sqlite_store *)s, &job);
 
 		if (err)
 			return *n ? OK : err;
-		*n += p.n;
-		if (p.n < p.limit)
+		*n += p->n;
+		if (p->n < p->limit)
 			break;
 	}
 	return OK;
 }
 
-struct rec_purge {
-	enum record_kind kind;
-	int64_t before;
-	int limit, n;
-};
+enum err sq_tasks_purge(struct store *s, int64_t before, uint32_t class_mask, int limit, int *n,
+			struct error *e)
+{
+	struct purge p = { .before = before, .class_mask = class_mask };
+
+	return purge_in_pieces(s, run_purge, &p, limit, n, e);
+}
 
 static enum err run_rec_purge(struct sq_group *g, struct sq_job *job)
 {
-	struct rec_purge *p = job->arg;
+	struct purge *p = job->arg;
 	sqlite3_stmt *st = sq_rec_st(g->c, p->kind, SQR_PURGE);
 
 	sqlite3_bind_int64(st, 1, p->before);
@@ -246,17 +249,7 @@ static enum err run_rec_purge(struct sq_group *g, struct sq_job *job)
 
 enum err sq_recs_purge(struct store *s, enum record_kind kind, int64_t before, int limit, int *n, struct error *e)
 {
-	while (*n < limit) {
-		struct rec_purge p = { .kind = kind, .before = before,
-				       .limit = limit - *n < PIECE ? limit - *n : PIECE };
-		struct sq_job job = { .run = run_rec_purge, .arg = &p, .error = e, .cost = p.limit };
-		enum err err = sq_submit((struct sqlite_store *)s, &job);
+	struct purge p = { .before = before, .kind = kind };
 
-		if (err)
-			return *n ? OK : err;
-		*n += p.n;
-		if (p.n < p.limit)
-			break;
-	}
-	return OK;
+	return purge_in_pieces(s, run_rec_purge, &p, limit, n, e);
 }
