@@ -76,11 +76,6 @@ const char *color_off(const struct cli *cli)
 	return cli->color ? "\033[0m" : "";
 }
 
-const char *color_bold(const struct cli *cli)
-{
-	return cli->color ? "\033[1m" : "";
-}
-
 const char *color_dim(const struct cli *cli)
 {
 	return cli->color ? "\033[2m" : "";

@@ -39,7 +39,6 @@ void print_clean(FILE *to, const char *s, int width);
 int term_width(void);
 /* Starts and ends a colour on stdout when colours are on. */
 const char *color_for_status(const struct cli *cli, const char *status);
-const char *color_bold(const struct cli *cli);
 const char *color_dim(const struct cli *cli);
 const char *color_off(const struct cli *cli);
 

@@ -203,11 +203,6 @@ void seek_remove(struct seeker *k)
 	}
 }
 
-int seek_count(void)
-{
-	return seek.n;
-}
-
 static void wake(struct seeker *k)
 {
 	k->look_us = next_look();

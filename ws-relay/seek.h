@@ -50,6 +50,5 @@ void seek_forget(const char *agent_id);
 bool seek_drains(const char *agent_id);
 void seek_tick(void);
 void seek_stop(void);
-int seek_count(void);
 
 #endif

@@ -93,7 +93,6 @@ sqlite3_stmt *sq_st(struct sq_conn *c, enum sq_stmt which);
 sqlite3_stmt *sq_rec_st(struct sq_conn *c, enum record_kind kind, enum sq_rec_stmt which);
 sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql);
 const char *sq_rec_table(enum record_kind kind);
-bool sq_rec_unique(enum record_kind kind);
 
 /* Run a statement that returns no rows; the result code is SQLITE_DONE when it went well. */
 int sq_run(sqlite3_stmt *st);

@@ -13,11 +13,8 @@ static const char *const fixed_sql[SQ_COUNT] = {
 #undef X
 };
 
-static const struct {
-	const char *table;
-	bool unique;
-} kinds[REC_KIND_COUNT] = {
-#define X(kind, table, uniq, a, b, c, d, e) [kind] = { table, uniq },
+static const char *const tables[REC_KIND_COUNT] = {
+#define X(kind, table, uniq, a, b, c, d, e) [kind] = table,
 	RECORD_KINDS(X)
 #undef X
 };
@@ -35,12 +32,7 @@ static const char *const rec_sql[SQR_COUNT] = {
 
 const char *sq_rec_table(enum record_kind kind)
 {
-	return kinds[kind].table;
-}
-
-bool sq_rec_unique(enum record_kind kind)
-{
-	return kinds[kind].unique;
+	return tables[kind];
 }
 
 /* --- errors -------------------------------------------------------------------------------------- */
@@ -150,7 +142,7 @@ sqlite3_stmt *sq_rec_st(struct sq_conn *c, enum record_kind kind, enum sq_rec_st
 		return *st;
 	}
 	/* The formats are the constants above. */
-	snprintf(sql, sizeof(sql), rec_sql[which], kinds[kind].table);
+	snprintf(sql, sizeof(sql), rec_sql[which], tables[kind]);
 	*st = prepare(c, sql);
 	return *st;
 }

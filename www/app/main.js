@@ -26,13 +26,13 @@ const ROUTES = [
 	["api", "docs", "api", null]
 ];
 const RAIL = [
-	["overview", "Overview", "overview", "system:health"],
-	["agents", "Agents", "agents", "agent:read"],
-	["tasks", "Tasks", "tasks", "task:read"],
-	["pipelines", "Pipelines", "pipelines", "pipeline:read"],
-	["dead-letters", "Dead letters", "dead", "task:manage"],
-	["events", "Events", "events", null],
-	["api", "API", "docs", null]
+	["overview", "Overview", "overview"],
+	["agents", "Agents", "agents"],
+	["tasks", "Tasks", "tasks"],
+	["pipelines", "Pipelines", "pipelines"],
+	["dead-letters", "Dead letters", "dead"],
+	["events", "Events", "events"],
+	["api", "API", "docs"]
 ];
 const MODES = {
 	live: "Events arrive as they happen.",
@@ -62,8 +62,11 @@ function match(path) {
 	return null;
 }
 
+// An entry of the rail is shown to whom its page is open.
+const open = ([path]) => api.may(match([path]).permission);
+
 function first() {
-	return RAIL.find(([, , , permission]) => api.may(permission))[0];
+	return RAIL.find(open)[0];
 }
 
 // ---- a page's life --------------------------------------------------------------------------------------------
@@ -247,7 +250,7 @@ async function more() {
 		h(
 			"div.body.more",
 			RAIL.slice(4)
-				.filter(([, , , p]) => api.may(p))
+				.filter(open)
 				.map(([path, text, i]) => h("a", { href: "#/" + path, on: { click: () => close() } }, icon(i), text)),
 			h(
 				"button",
@@ -284,7 +287,7 @@ function frame(entry = current) {
 	current = entry;
 	if (!api.me()) return;
 	const who = api.me();
-	const items = RAIL.filter(([, , , permission]) => api.may(permission));
+	const items = RAIL.filter(open);
 	const link = ([path, text, i]) =>
 		h("a", { href: "#/" + path, "aria-current": path === entry ? "page" : null }, icon(i), h("span", text));
 
