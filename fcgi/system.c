@@ -10,8 +10,8 @@
 #include "../lib/base/version.h"
 #include "../lib/domain/agent.h"
 #include "../lib/domain/execution.h"
+#include "../lib/net/probe.h"
 #include "handlers.h"
-#include "probe.h"
 #include "queries.h"
 #include "worker.h"
 

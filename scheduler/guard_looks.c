@@ -2,21 +2,20 @@
 /* What there is to look at: requests and tasks, services, agents, refusals. Thresholds come from the configuration. */
 #include "guard.h"
 
-#include <arpa/inet.h>
-#include <poll.h>
+#include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "../lib/base/clock.h"
 #include "../lib/base/limits.h"
+#include "../lib/net/probe.h"
 
 #define SAMPLES_MIN	20	/* fewer requests or tasks in the window say nothing */
 #define TALLIES_MS	30000	/* between readings of how attempts ended */
 #define GONE_MS		3600000	/* an agent silent for longer is taken for gone for good */
 #define ATTEMPTS_MIN	10	/* of an agent, to be judged by */
 #define AUDIT_ROWS	2000	/* the newest that are looked at */
-#define CONNECT_MS	300
 #define HOUR_MS		3600000LL
 #define COUNTERS_MAX	256
 
@@ -145,38 +144,22 @@ void look_at_requests(struct sched *s, struct op *op)
 
 /* --- services --------------------------------------------------------------------------------------------------- */
 
-static bool connects(int family, const struct sockaddr *to, socklen_t n)
-{
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (fd < 0)
-		return false;
-	bool there = connect(fd, to, n) == 0 || (poll(&p, 1, CONNECT_MS) == 1 &&
-						 getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0);
-
-	close(fd);
-	return there;
-}
-
 static bool api_there(const struct config *cfg)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int fd;
 
 	if (!*cfg->api_socket || strlen(cfg->api_socket) >= sizeof(to.sun_path))
 		return false;
 	memcpy(to.sun_path, cfg->api_socket, strlen(cfg->api_socket));
-	return connects(AF_UNIX, (struct sockaddr *)&to, sizeof(to));
-}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	/* A queue that is full (EAGAIN) has somebody at its end. */
+	bool there = connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == EAGAIN;
 
-static bool relay_there(const struct config *cfg)
-{
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)cfg->ws_port) };
-
-	return cfg->ws_port && inet_pton(AF_INET, cfg->host, &to.sin_addr) == 1 &&
-	       connects(AF_INET, (struct sockaddr *)&to, sizeof(to));
+	close(fd);
+	return there;
 }
 
 static const char *const service_names[SERVICE_COUNT] = { "redis", "api", "relay" };
@@ -186,7 +169,9 @@ void look_at_services(struct sched *s, struct op *op)
 {
 	struct guard *g = s->guard;
 	int64_t took;
-	const bool up[SERVICE_COUNT] = { bus_ping(op->app->bus, &took) == OK, api_there(&s->cfg), relay_there(&s->cfg) };
+	int64_t clients;
+	const bool up[SERVICE_COUNT] = { bus_ping(op->app->bus, &took) == OK, api_there(&s->cfg),
+					 relay_answers(&s->cfg, &took, &clients) };
 
 	g->looked[K_SERVICE_DOWN] = true;
 	for (int i = 0; i < SERVICE_COUNT; i++) {

@@ -114,6 +114,27 @@ def test_redis_away(watchful):
     watchful.wait_for(lambda: watchful.get("/events").status == 200, 10, "the events to be back")
 
 
+def test_relay_away(watchful):
+    watchful.kill("relay")
+    try:
+        alert = wait_for(watchful, "active", kind="service_down", subject="relay")
+    finally:
+        watchful.start("relay")
+    assert wait_for(watchful, "resolved", kind="service_down", subject="relay")["alert_id"] == alert["alert_id"]
+
+
+def test_api_away(watchful):
+    """Its socket's file is left behind by a kill: that alone is no sign of life."""
+    watchful.kill("api")
+    try:
+        watchful.wait_for(lambda: "service_down api" in watchful.log("scheduler"), PATIENCE, "the alert")
+    finally:
+        watchful.start("api")
+    # The web server may hold off for a second or two after it has asked in vain.
+    watchful.wait_for(lambda: watchful.get("//ready").status == 200, 10, "the API to be back")
+    wait_for(watchful, "resolved", kind="service_down", subject="api")
+
+
 def test_somebody_is_told(new_panel, receiver):
     private = new_panel(ALERT_INTERVAL=1, ALERT_WINDOW=8, ALERT_THRESHOLD_DENIALS=2, ALERT_WEBHOOK=receiver.url + "/alerts")
     agent = private.register_agent()

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../lib/base/clock.h"
+#include "../base/clock.h"
 
 #define KEPT_US 1000000
 #define WAIT_MS 250

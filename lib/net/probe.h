@@ -3,10 +3,10 @@
  * Does the event relay answer? Asked at its port (the relay may run without Redis, and Redis may remember one that
  * is gone), at most once a second for the whole process, and for no longer than a quarter of a second.
  */
-#ifndef FCGI_PROBE_H
-#define FCGI_PROBE_H
+#ifndef NET_PROBE_H
+#define NET_PROBE_H
 
-#include "../lib/base/config.h"
+#include "../base/config.h"
 
 /*
  * True when GET /health there answered 200. *took_us: how long that took when it was last asked; *clients: how many it has,
