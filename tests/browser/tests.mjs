@@ -235,6 +235,63 @@ test("the submit form is the schema's, and a wrong field says so itself", async 
 	await tab.see(".j-tree", "weather");
 });
 
+test("a circle of stages is named and not sent", async () => {
+	await tab.go("/pipelines/new");
+	await tab.page.fill("#p-name", "round-and-round");
+	await tab.page.locator(".stage-card").nth(1).getByRole("button", { name: "4", exact: true }).click();
+	await tab.see(".wrong", "Stages 2, 3 and 4 wait for each other in a circle");
+	await tab.button("Define it").click();
+	await tab.see(".problem", "Stages 2, 3 and 4");
+	assert.match(tab.page.url(), /#\/pipelines\/new$/);
+});
+
+test("what was typed waits for one who went elsewhere, until it is sent or dropped", async () => {
+	await tab.go("/pipelines/new");
+	await tab.page.fill("#p-name", "left-open");
+	await tab.go("/overview");
+	await tab.go("/pipelines/new");
+	await tab.see(".note", "not saved yet");
+	assert.equal(await tab.page.inputValue("#p-name"), "left-open");
+	await tab.button("Start afresh").click();
+	await tab.sees("an empty form", () => document.querySelector("#p-name").value === "");
+	await tab.gone("div.note");
+	assert.equal(await tab.page.locator(".graph .node").count(), 6);
+	await tab.go("/overview");
+	await tab.go("/pipelines/new");
+	assert.equal(await tab.page.locator("div.note").count(), 0);
+	await tab.go("/tasks/new");
+	await tab.page.fill("#f-parameters", '{"half": ');
+	await tab.go("/tasks");
+	await tab.go("/tasks/new");
+	assert.equal(await tab.page.inputValue("#f-parameters"), '{"half": ');
+	await tab.button("Start afresh").click();
+	await tab.sees("an empty form", () => document.querySelector("#f-parameters").value === "");
+});
+
+test("a session that ends asks for the password and goes on where it was", async () => {
+	const password = "correct horse 8 battery";
+	const { user_id: id } = await panel.post("/users", { username: "night-shift", password, role: "admin" });
+	const own = await (await Tab.open(browser, panel)).login("night-shift", password);
+
+	await own.go("/tasks/new?from=here");
+	await own.page.fill("#f-type", "half-typed");
+	await panel.call("PUT", "/users/" + id, { enabled: false });
+	await own.button("Submit").click();
+	await own.see(".toast", "Your session has ended");
+	await own.see("button", "Sign in");
+	own.forgive(/401/);
+	await panel.call("PUT", "/users/" + id, { enabled: true });
+	await own.page.fill("#username", "night-shift");
+	await own.page.fill("#password", password);
+	await own.page.click("button[type=submit]");
+	await own.see("h1", "Submit a task");
+	assert.match(own.page.url(), /#\/tasks\/new\?from=here$/);
+	assert.equal(await own.page.inputValue("#f-type"), "half-typed");
+	own.forgive(/401|WebSocket/);
+	assert.deepEqual(own.take(), []);
+	await own.close();
+});
+
 test("a pipeline is defined, run, and watched as it goes", async () => {
 	await tab.go("/pipelines/new");
 	await tab.page.fill("#p-name", "from-the-editor");

@@ -2,6 +2,7 @@
 // The frame around the pages: who is signed in, which page the address names, and when a page looks again.
 import { h, hold, patch } from "./dom.js";
 import * as api from "./api.js";
+import { forget } from "./drafts.js";
 import * as live from "./live.js";
 import { button, dialog, icon, problem, skeleton, toast } from "./ui.js";
 import { address, here } from "./router.js";
@@ -341,6 +342,7 @@ function frame(entry = current) {
 let current = "overview";
 
 async function signOut() {
+	forget();
 	await api.logout().catch(() => {});
 }
 
@@ -415,12 +417,12 @@ async function signIn() {
 	);
 }
 
-api.watch(what => {
+api.watch((what, how) => {
 	if (what === "in" && live.mode() !== "live" && !started) start();
 	if (what === "out") {
 		started = false;
 		live.stop();
-		toast("You are signed out.");
+		toast(how === "ended" ? "Your session has ended. Sign in to go on where you were." : "You are signed out.");
 		signIn();
 	}
 });
