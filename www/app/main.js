@@ -4,6 +4,7 @@ import { h, hold, patch } from "./dom.js";
 import * as api from "./api.js";
 import { forget } from "./drafts.js";
 import * as live from "./live.js";
+import { onNames } from "./names.js";
 import { button, dialog, icon, problem, skeleton, toast } from "./ui.js";
 import { address, here } from "./router.js";
 
@@ -23,6 +24,7 @@ const ROUTES = [
 	["runs/:execution_id", "run", "pipelines", "pipeline:read"],
 	["dead-letters", "dead", "dead-letters", "task:manage"],
 	["events", "events", "events", null],
+	["alerts", "alerts", "events", "system:config"],
 	["audit", "audit", "events", "system:config"],
 	["api", "docs", "api", null]
 ];
@@ -93,6 +95,7 @@ class View {
 		this.page = module.default(this);
 		this.live = live.onEvent(event => this.event(event));
 		this.mode = live.onMode(() => this.refresh());
+		this.names = onNames(() => this.draw());
 		this.timer = setInterval(() => this.tick(), 250);
 		this.refresh();
 		this.draw();
@@ -194,6 +197,7 @@ class View {
 		this.abort.abort();
 		this.live();
 		this.mode();
+		this.names();
 		clearInterval(this.timer);
 		cancelAnimationFrame(this.drawn);
 		for (const fn of this.ends) fn();
