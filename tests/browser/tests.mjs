@@ -187,6 +187,24 @@ test("what needs a look is capped and led on from, and the alerts' page keeps it
 	}
 });
 
+test("an agent's page has its figures in sight, and a full agent is no bad one", async () => {
+	const agent = (await panel.agent("both-hands", { capabilities: ["both-hands"], work: worker(60) })).start();
+	const t = await panel.post("/tasks", { type: "carry", requirements: { capabilities: ["both-hands"] } });
+
+	await panel.until("the task's end", "/tasks/" + t.task_id, x => x.status === "completed");
+	agent.stop();
+	await agent.call(`/agents/${agent.id}/heartbeat`, { status: "busy", current_load: 1 });
+	await tab.go("/agents/" + agent.id);
+	await tab.see(".facts", /Score\s*(99|100) of 100/);
+	const figures = tab.page.locator("section", { has: tab.page.getByRole("heading", { name: "Figures" }) });
+
+	assert.match(await figures.innerText(), /Last hour\s+Last day\s+All time/);
+	assert.ok((await figures.boundingBox()).y < 200, "the figures come first");
+	await tab.go("/tasks?type=carry");
+	await tab.see(".grid .row", "both-hands");
+	await panel.call("DELETE", "/agents/" + agent.id);
+});
+
 const pages = () => ({
 	overview: "/overview",
 	agents: "/agents",
