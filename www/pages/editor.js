@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A pipeline's definition: stages to the left, the graph they make to the right, redrawn as one types.
-import { h, patch } from "../app/dom.js";
+import { h } from "../app/dom.js";
 import * as api from "../app/api.js";
 import { discard, draft, keep } from "../app/drafts.js";
 import { graph } from "../app/graph.js";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What happens, as it happens; and, before that, what the event stream still holds.
-import { h, patch } from "../app/dom.js";
+import { h } from "../app/dom.js";
 import * as api from "../app/api.js";
 import * as live from "../app/live.js";
 import * as f from "../app/format.js";

@@ -8,7 +8,7 @@ import { gantt, graph, took } from "../app/graph.js";
 import { JsonView } from "../app/json.js";
 import { agentLink } from "../app/names.js";
 import { rewrite } from "../app/router.js";
-import { act, badge, bar, button, card, copyable, empty, facts, time, id, toast } from "../app/ui.js";
+import { act, badge, bar, button, card, copyable, facts, time, id, toast } from "../app/ui.js";
 import { took as tookTask } from "./tasks.js";
 import { ran, toneOf } from "./runs.js";
 

@@ -4,7 +4,7 @@ import { h, hold } from "../app/dom.js";
 import * as f from "../app/format.js";
 import { agentLink } from "../app/names.js";
 import { Grid, Pages } from "../app/pages.js";
-import { address, rewrite } from "../app/router.js";
+import { rewrite } from "../app/router.js";
 import { badge, bar, button, chips, empty, icon, id, priority, select, time } from "../app/ui.js";
 
 export const STATES = ["pending", "assigned", "running", "retrying", "completed", "failed", "cancelled"];
