@@ -55,12 +55,13 @@ enum err h_agents_discover(struct req *r, struct resp *p)
 		struct buf one;
 		struct jw w;
 
-		/* an agent with two members more */
+		/* an agent with three members more */
 		buf_init(&one);
 		jw_init(&w, &one);
 		agent_json(list[i].agent, &w);
 		one.n--;
-		buf_addf(&one, ",\"fitness\":%.6f,\"success_rate\":%.6f}", list[i].fitness, list[i].success_rate);
+		buf_addf(&one, ",\"fitness\":%.6f,\"success_rate\":%.6f,\"ended\":%lld}", list[i].fitness,
+			 list[i].success_rate, (long long)list[i].ended);
 		jw_rawn(&p->w, one.p, one.n);
 		buf_release(&one);
 	}

@@ -66,7 +66,8 @@ FIELDS(agent) = {
 	{ "last_auth_at", "time?", "" }, { "deleted_at", "time?", "" }, END
 };
 FIELDS(candidate) = {
-	{ "+", "Agent", "" }, { "fitness", "number", "0 to 1, best first." }, { "success_rate", "number", "" }, END
+	{ "+", "Agent", "" }, { "fitness", "number", "0 to 1, best first." }, { "success_rate", "number", "0 to 1 over 24 h." },
+	{ "ended", "integer", "Attempts the rate is of; 0: it has none to show yet, and the rate is 1." }, END
 };
 FIELDS(registered) = {
 	{ "agent_id", "uuid", "" }, { "auth_token", "string?", "Shown once; null in a repeated answer." },
@@ -79,7 +80,7 @@ FIELDS(heartbeat) = {
 };
 FIELDS(agent_health) = {
 	{ "agent_id", "uuid", "" }, { "status", "string", "" }, { "overall_health", "enum:healthy|degraded|unhealthy", "" },
-	{ "performance_score", "number", "0 to 100." }, { "availability", "number", "Percent over 24 h." },
+	{ "performance_score", "number", "0 to 100 over 24 h: success, availability, speed; not load." }, { "availability", "number", "Percent over 24 h." },
 	{ "last_health_check", "time?", "" }, { "anomalies", "object[]", "" }, END
 };
 FIELDS(agent_metrics) = {

@@ -156,7 +156,7 @@ enum err agents_list(struct op *op, const struct agent_criteria *c, struct agent
 struct candidate {
 	struct agent *agent;
 	double fitness, success_rate, avg_duration_ms;
-	int64_t running;
+	int64_t running, ended;
 };
 /* All that match, fittest first. push_only: with endpoints.task. */
 enum err agents_discover(struct op *op, const struct agent_criteria *c, struct candidate **out, int *n) MUST_CHECK;

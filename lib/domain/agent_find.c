@@ -114,11 +114,15 @@ enum err agents_list(struct op *op, const struct agent_criteria *c, struct agent
 	return err;
 }
 
+/* 1 for what takes no time, a half for ten seconds. */
+static double speed(double avg_duration_ms)
+{
+	return 1 / (1 + avg_duration_ms / 10000);
+}
+
 double agent_fitness(double load, double success_rate, double avg_duration_ms)
 {
-	double speed = 1 / (1 + avg_duration_ms / 10000);
-
-	return (1 - load) * (0.6 + 0.3 * success_rate + 0.1 * speed);
+	return (1 - load) * (0.6 + 0.3 * success_rate + 0.1 * speed(avg_duration_ms));
 }
 
 static int by_fitness(const void *x, const void *y)
@@ -212,7 +216,7 @@ enum err agents_discover(struct op *op, const struct agent_criteria *c, struct c
 				cap *= 2;
 			}
 			list[(*n)++] = (struct candidate){ .agent = a, .success_rate = fig.success_rate,
-							   .avg_duration_ms = fig.avg_ms,
+							   .avg_duration_ms = fig.avg_ms, .ended = fig.completed + fig.failed,
 							   .fitness = agent_fitness(a->load, fig.success_rate, fig.avg_ms) };
 		}
 	}
@@ -286,6 +290,12 @@ static double percent(double share)
 	return round(share * 10000) / 100;
 }
 
+/* How well it works, 0–1. Load counts for fitness only: an agent with its hands full does what it is there for. */
+static double performance(const struct agent_figures *f, double available)
+{
+	return f->success_rate * available * (0.9 + 0.1 * speed(f->avg_ms));
+}
+
 enum err agent_health_json(struct op *op, const char *id, struct jw *w)
 {
 	static const char *const health[] = { "healthy", "degraded", "unhealthy" };
@@ -296,6 +306,7 @@ enum err agent_health_json(struct op *op, const char *id, struct jw *w)
 
 	if (err || (err = agent_figures(op, id, op->now / HOUR_MS - 23, &day)))
 		return err;
+	double available = availability(op, a, 24LL * HOUR_MS);
 	bool failing = day.completed + day.failed >= 10 && day.success_rate < 0.8;
 	bool slow = day.completed >= 10 && day.p95_ms > 10 * (day.p50_ms > 1 ? day.p50_ms : 1);
 
@@ -307,8 +318,8 @@ enum err agent_health_json(struct op *op, const char *id, struct jw *w)
 	jw_kstr(w, "agent_id", id);
 	jw_kstr(w, "status", agent_status_names[a->status]);
 	jw_kstr(w, "overall_health", health[level]);
-	jw_kdouble(w, "performance_score", percent(agent_fitness(a->load, day.success_rate, day.avg_ms)));
-	jw_kdouble(w, "availability", percent(availability(op, a, 24LL * HOUR_MS)));
+	jw_kdouble(w, "performance_score", percent(performance(&day, available)));
+	jw_kdouble(w, "availability", percent(available));
 	jw_ktime(w, "last_health_check", a->last_heartbeat);
 	jw_key(w, "anomalies");
 	jw_arr(w);

@@ -447,6 +447,23 @@ def test_health(panel):
     assert TIME.match(health["last_health_check"])
 
 
+def test_a_full_agent_scores_by_its_work(panel):
+    """Load is no fault: what counts is what it finishes, whether it is there and how quick it is."""
+    agent, submit = lane(panel)
+
+    def found():
+        return panel.get(f"/agents/discover?capabilities={submit.capability}").expect(200).data[0]
+    agent.heartbeat(status="busy", current_load=1).expect(200)
+    assert found()["ended"] == 0
+    for _ in range(2):
+        submit()
+    for task in agent.claim(max=2):
+        agent.complete(task).expect(200)
+    seen = panel.wait_for(lambda: (f := found())["ended"] == 2 and f, 3, "the figures")
+    assert seen["success_rate"] == 1 and seen["fitness"] == 0
+    assert 99 <= panel.get(f"/agents/{agent.id}/health").data["performance_score"] <= 100
+
+
 def test_figures_count_what_the_agent_did(panel):
     agent, submit = lane(panel)
     for _ in range(3):

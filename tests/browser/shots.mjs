@@ -59,6 +59,7 @@ try {
 				run: "/runs/" + world.runs.done.execution_id,
 				"dead-letters": "/dead-letters",
 				events: "/events",
+				alerts: "/alerts",
 				audit: "/audit",
 				api: "/api?find=tasks&open=post /api/v1/tasks"
 			})) {

@@ -104,6 +104,107 @@ test("the overview shows the last hour, also after a reload", async () => {
 	assert.equal(await tab.mode(), "live");
 });
 
+// The API's answer to `path` goes through `change` on its way.
+async function changed(path, change) {
+	const pattern = new RegExp(`/api/v1${path}(\\?|$)`);
+
+	await tab.page.route(pattern, async route => {
+		try {
+			const response = await route.fetch();
+			const json = await response.json();
+
+			change(json.data);
+			await route.fulfill({ response, json });
+		} catch {
+			// on its way when the page, or the test, had gone on
+		}
+	});
+	return () => tab.page.unroute(pattern);
+}
+
+test("a fresh panel's first minute counts, and its one point is a dot in sight", async () => {
+	const restore = await changed("/system/metrics", data => {
+		data.series.forEach((p, i, all) => {
+			const now = i === all.length - 1;
+
+			for (const key of Object.keys(p).filter(k => k !== "at")) p[key] = /_ms$/.test(key) ? null : 0;
+			if (now) Object.assign(p, { created: 150, completed: 140, requests: 300, request_p95_ms: 8, request_p50_ms: 2 });
+		});
+	});
+
+	try {
+		await tab.go("/agents");
+		await tab.go("/overview");
+		await tab.see(".tile", /Tasks a minute\s*140\s*in this minute/);
+		await tab.sees("the dot", () => {
+			const chart = window.Chart && Object.values(window.Chart.instances)[1];
+			const dots = chart?.getDatasetMeta(0).data.filter(p => p.options.radius > 0) ?? [];
+
+			return dots.length === 1 && dots[0].x > chart.chartArea.left && dots[0].x <= chart.chartArea.right;
+		});
+	} finally {
+		await restore();
+	}
+});
+
+test("what needs a look is capped and led on from, and the alerts' page keeps it", async () => {
+	const alert = i => ({
+		alert_id: `01900000-0000-7000-8000-0000000000${10 + i}`,
+		kind: "agent_anomaly",
+		subject: world.agents.reader.id,
+		status: i % 2 ? "active" : "resolved",
+		severity: i === 9 ? "critical" : "warning",
+		message: `Only ${i} % succeeded.`,
+		value: i / 100,
+		threshold: 0.8,
+		unit: "share",
+		since: new Date(Date.now() - i * 60e3).toISOString(),
+		last_seen: new Date().toISOString(),
+		resolved_at: i % 2 ? null : new Date().toISOString(),
+		runbook: "docs/guides/runbooks.md#agent_anomaly"
+	});
+	const restore = await changed("/alerts", data =>
+		data.splice(0, data.length, ...Array.from({ length: 19 }, (_, i) => alert(i)))
+	);
+
+	try {
+		await tab.go("/agents");
+		await tab.go("/overview");
+		await tab.see(".alerts li a", "reader");
+		assert.equal(await tab.page.locator(".alerts li").count(), 6);
+		assert.match(await tab.text(".alerts li"), /critical/);
+		await tab.page.locator(".more-rows").getByRole("link", { name: "all alerts" }).click();
+		await tab.see("h1", "Alerts");
+		await tab.see(".grid .row", "resolved");
+		await tab.page.locator(".grid .row", { hasText: "Only 3 %" }).locator(".c-wide").click();
+		await tab.see("dialog", /runbooks\.md#agent_anomaly/);
+		assert.match(await tab.text("dialog"), /80\.0 %/);
+		await tab.page.keyboard.press("Escape");
+		await tab.page.getByLabel("State").selectOption("active");
+		assert.match(tab.page.url(), /#\/alerts\?status=active$/);
+	} finally {
+		await restore();
+	}
+});
+
+test("an agent's page has its figures in sight, and a full agent is no bad one", async () => {
+	const agent = (await panel.agent("both-hands", { capabilities: ["both-hands"], work: worker(60) })).start();
+	const t = await panel.post("/tasks", { type: "carry", requirements: { capabilities: ["both-hands"] } });
+
+	await panel.until("the task's end", "/tasks/" + t.task_id, x => x.status === "completed");
+	agent.stop();
+	await agent.call(`/agents/${agent.id}/heartbeat`, { status: "busy", current_load: 1 });
+	await tab.go("/agents/" + agent.id);
+	await tab.see(".facts", /Score\s*(99|100) of 100/);
+	const figures = tab.page.locator("section", { has: tab.page.getByRole("heading", { name: "Figures" }) });
+
+	assert.match(await figures.innerText(), /Last hour\s+Last day\s+All time/);
+	assert.ok((await figures.boundingBox()).y < 200, "the figures come first");
+	await tab.go("/tasks?type=carry");
+	await tab.see(".grid .row", "both-hands");
+	await panel.call("DELETE", "/agents/" + agent.id);
+});
+
 const pages = () => ({
 	overview: "/overview",
 	agents: "/agents",
@@ -118,6 +219,7 @@ const pages = () => ({
 	run: `/runs/${world.run.execution_id}?stage=2`,
 	"dead letters": "/dead-letters",
 	events: "/events",
+	alerts: "/alerts",
 	audit: "/audit",
 	api: "/api"
 });
@@ -233,6 +335,71 @@ test("the submit form is the schema's, and a wrong field says so itself", async 
 	await tab.see(".titles .badge", "completed");
 	await tab.see(".log .line", "finished");
 	await tab.see(".j-tree", "weather");
+});
+
+test("a task that nobody can take says so", async () => {
+	const t = await panel.post("/tasks", { type: "lost", requirements: { capabilities: ["a-modem"] } });
+
+	await tab.go("/tasks/" + t.task_id);
+	await tab.see(".timeline", /No agent that is online can a-modem/);
+	await panel.post(`/tasks/${t.task_id}/cancel`);
+});
+
+test("a circle of stages is named and not sent", async () => {
+	await tab.go("/pipelines/new");
+	await tab.page.fill("#p-name", "round-and-round");
+	await tab.page.locator(".stage-card").nth(1).getByRole("button", { name: "4", exact: true }).click();
+	await tab.see(".wrong", "Stages 2, 3 and 4 wait for each other in a circle");
+	await tab.button("Define it").click();
+	await tab.see(".problem", "Stages 2, 3 and 4");
+	assert.match(tab.page.url(), /#\/pipelines\/new$/);
+});
+
+test("what was typed waits for one who went elsewhere, until it is sent or dropped", async () => {
+	await tab.go("/pipelines/new");
+	await tab.page.fill("#p-name", "left-open");
+	await tab.go("/overview");
+	await tab.go("/pipelines/new");
+	await tab.see(".note", "not saved yet");
+	assert.equal(await tab.page.inputValue("#p-name"), "left-open");
+	await tab.button("Start afresh").click();
+	await tab.sees("an empty form", () => document.querySelector("#p-name").value === "");
+	await tab.gone("div.note");
+	assert.equal(await tab.page.locator(".graph .node").count(), 6);
+	await tab.go("/overview");
+	await tab.go("/pipelines/new");
+	assert.equal(await tab.page.locator("div.note").count(), 0);
+	await tab.go("/tasks/new");
+	await tab.page.fill("#f-parameters", '{"half": ');
+	await tab.go("/tasks");
+	await tab.go("/tasks/new");
+	assert.equal(await tab.page.inputValue("#f-parameters"), '{"half": ');
+	await tab.button("Start afresh").click();
+	await tab.sees("an empty form", () => document.querySelector("#f-parameters").value === "");
+});
+
+test("a session that ends asks for the password and goes on where it was", async () => {
+	const password = "correct horse 8 battery";
+	const { user_id: id } = await panel.post("/users", { username: "night-shift", password, role: "admin" });
+	const own = await (await Tab.open(browser, panel)).login("night-shift", password);
+
+	await own.go("/tasks/new?from=here");
+	await own.page.fill("#f-type", "half-typed");
+	await panel.call("PUT", "/users/" + id, { enabled: false });
+	await own.button("Submit").click();
+	await own.see(".toast", "Your session has ended");
+	await own.see("button", "Sign in");
+	own.forgive(/401/);
+	await panel.call("PUT", "/users/" + id, { enabled: true });
+	await own.page.fill("#username", "night-shift");
+	await own.page.fill("#password", password);
+	await own.page.click("button[type=submit]");
+	await own.see("h1", "Submit a task");
+	assert.match(own.page.url(), /#\/tasks\/new\?from=here$/);
+	assert.equal(await own.page.inputValue("#f-type"), "half-typed");
+	own.forgive(/401|WebSocket/);
+	assert.deepEqual(own.take(), []);
+	await own.close();
 });
 
 test("a pipeline is defined, run, and watched as it goes", async () => {
@@ -382,6 +549,9 @@ test("events come in as they happen, and the audit log's chains are whole", asyn
 	await tab.see(".feed li", t.task_id.slice(-8), { timeout: 1500 });
 	await tab.go("/audit");
 	await tab.sees("records", () => document.querySelectorAll(".grid .rows .row").length > 3);
+	await tab.page.locator(".grid .rows .row").first().locator(".c-time").click();
+	await tab.see("dialog .json", "audit_id");
+	await tab.page.keyboard.press("Escape");
 	await tab.button("Verify the chains").click();
 	await tab.see(".note", /records in \d+ chains/);
 });

@@ -156,13 +156,13 @@ async function enter(data) {
 	tell("in");
 }
 
-function leave() {
+function leave(how = "asked") {
 	const was = session.token;
 
 	clearTimeout(session.timer);
 	Object.assign(session, { token: null, refresh: null, me: null });
 	hint(false);
-	if (was) tell("out");
+	if (was) tell("out", how);
 }
 
 export async function login(username, password, totp) {
@@ -190,7 +190,7 @@ export function renew() {
 			return true;
 		} catch (error) {
 			session.away = !(error instanceof ApiError && error.status < 500);
-			if (!session.away) leave();
+			if (!session.away) leave("ended");
 			return false;
 		} finally {
 			session.renewing = null;

@@ -26,6 +26,13 @@ const alpha = (rgb, a) => rgb.replace(/rgba?\(([^)]+)\)/, (_, c) => `rgba(${c.sp
 const tens = (min, max) =>
 	Array.from({ length: 7 }, (_, i) => ({ value: (Math.ceil(min / 600e3) + i) * 600e3 })).filter(t => t.value <= max);
 
+// A point without neighbours makes no line: it is drawn as a dot.
+const alone = ({ dataset, dataIndex: i }) => {
+	const there = k => typeof dataset.data[k]?.y === "number";
+
+	return there(i) && !there(i - 1) && !there(i + 1) ? 2.5 : 0;
+};
+
 // series: [{ key, label, tone, fill }]; kind "bar" stacks them. unit(value) is text for axis and tip.
 export class Chart {
 	constructor({ kind, series, unit, label, log = false, span = 3600e3 }) {
@@ -74,7 +81,9 @@ export class Chart {
 						backgroundColor: this.kind === "bar" ? alpha(c, 0.85) : alpha(c, s.fill ? 0.14 : 0),
 						borderWidth: this.kind === "bar" ? 0 : 1.75,
 						borderDash: s.dash ?? [],
-						pointRadius: 0,
+						pointRadius: alone,
+						pointBackgroundColor: c,
+						pointBorderWidth: 0,
 						pointHitRadius: 8,
 						fill: Boolean(s.fill),
 						tension: 0.25,
@@ -141,10 +150,14 @@ export class Chart {
 		});
 	}
 
+	// Up to the end of the minute that runs, by whichever clock is ahead: its bar is seen whole.
 	range() {
-		const now = Date.now();
+		const max = Math.max(
+			Math.ceil(Date.now() / 60e3) * 60e3,
+			this.points.length ? Date.parse(this.points.at(-1).at) + 60e3 : 0
+		);
 
-		return { min: now - this.span, max: now };
+		return { min: max - this.span, max };
 	}
 
 	update(points) {

@@ -7,6 +7,8 @@ export const ms = iso => (iso ? Date.parse(iso) : null);
 
 export function duration(t) {
 	if (t === null || t === undefined || Number.isNaN(t)) return "–";
+	if (t === 0) return "0 ms";
+	if (t < 0.01) return "< 0.01 ms";
 	if (t < 1) return `${t.toFixed(2)} ms`;
 	if (t < 1000) return `${t < 10 ? t.toFixed(1) : Math.round(t)} ms`;
 	const s = t / 1000;
@@ -40,11 +42,11 @@ export function clock(t, withMs = false) {
 	return `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}${withMs ? "." + pad(d.getMilliseconds(), 3) : ""}`;
 }
 
-export function stamp(t) {
+export function stamp(t, withMs = false) {
 	const d = new Date(t);
 	const today = new Date().toDateString() === d.toDateString();
 
-	return (today ? "" : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} `) + clock(t);
+	return (today ? "" : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} `) + clock(t, withMs);
 }
 
 export const percent = (x, digits = 0) => (x === null || x === undefined ? "–" : `${(x * 100).toFixed(digits)} %`);

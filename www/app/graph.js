@@ -21,14 +21,16 @@ function place(stages) {
 				if (d >= 1 && d <= stages.length && d - 1 !== i)
 					depth[i] = Math.max(depth[i], Math.min(stages.length - 1, depth[d - 1] + 1));
 		});
-	const columns = [];
+	const found = [];
 
-	depth.forEach((d, i) => (columns[d] ??= []).push(i));
-	const tallest = Math.max(...columns.map(c => c?.length ?? 0));
+	depth.forEach((d, i) => (found[d] ??= []).push(i));
+	// A circle drives depths up and leaves columns empty.
+	const columns = found.filter(Boolean);
+	const tallest = Math.max(...columns.map(c => c.length));
 	const at = [];
 
 	columns.forEach((members, x) =>
-		members?.forEach((i, k) => {
+		members.forEach((i, k) => {
 			at[i] = { x: PAD + x * (W + GAP_X), y: PAD + ((tallest - members.length) / 2 + k) * (H + GAP_Y) };
 		})
 	);
@@ -112,7 +114,11 @@ export function graph(stages, { states = [], chosen = 0, pick = null, label = "S
 				]
 					.filter(Boolean)
 					.join(" · ")
-			: (s.type ?? s.name) + (s.fan_out ? " · fans out" : "");
+			: [s.type && s.type !== s.name ? s.type : "", s.fan_out ? "fans out" : "", s.required === false ? "optional" : ""]
+					.filter(Boolean)
+					.join(" · ");
+		// A name alone stands in the middle of its box.
+		const line = note ? 25 : H / 2 + 4;
 
 		return h(
 			"g",
@@ -130,14 +136,14 @@ export function graph(stages, { states = [], chosen = 0, pick = null, label = "S
 				tabindex: pick ? "0" : null,
 				role: pick ? "button" : "img",
 				"aria-pressed": pick ? String(chosen === i + 1) : null,
-				"aria-label": pick ? null : `stage ${i + 1}, ${s.name}: ${note}`,
+				"aria-label": pick ? null : [`stage ${i + 1}, ${s.name}`, note].filter(Boolean).join(": "),
 				on: go
 			},
 			pick ? null : h("title_", `${i + 1}. ${s.name}${s.required === false ? " (optional)" : ""}`),
 			h("rect", { class: "box", width: W, height: H, rx: 8 }),
-			h("text", { class: "number", x: 12, y: 25 }, `${i + 1}`),
-			h("text", { class: "name", x: 26, y: 25 }, cut(f.words(s.name || "unnamed"), 18)),
-			h("text", { class: "note", x: 12, y: 45 }, cut(note, 25)),
+			h("text", { class: "number", x: 12, y: line }, `${i + 1}`),
+			h("text", { class: "name", x: 26, y: line }, cut(f.words(s.name || "unnamed"), 18)),
+			note ? h("text", { class: "note", x: 12, y: 45 }, cut(note, 25)) : null,
 			state ? h("rect", { class: "rail-line", x: 12, y: 53, width: W - 24, height: 3, rx: 1.5 }) : null,
 			state && part > 0
 				? h("rect", { class: "fill-line", x: 12, y: 53, width: (W - 24) * part, height: 3, rx: 1.5 })

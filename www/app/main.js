@@ -2,7 +2,9 @@
 // The frame around the pages: who is signed in, which page the address names, and when a page looks again.
 import { h, hold, patch } from "./dom.js";
 import * as api from "./api.js";
+import { forget } from "./drafts.js";
 import * as live from "./live.js";
+import { onNames } from "./names.js";
 import { button, dialog, icon, problem, skeleton, toast } from "./ui.js";
 import { address, here } from "./router.js";
 
@@ -22,6 +24,7 @@ const ROUTES = [
 	["runs/:execution_id", "run", "pipelines", "pipeline:read"],
 	["dead-letters", "dead", "dead-letters", "task:manage"],
 	["events", "events", "events", null],
+	["alerts", "alerts", "events", "system:config"],
 	["audit", "audit", "events", "system:config"],
 	["api", "docs", "api", null]
 ];
@@ -92,6 +95,7 @@ class View {
 		this.page = module.default(this);
 		this.live = live.onEvent(event => this.event(event));
 		this.mode = live.onMode(() => this.refresh());
+		this.names = onNames(() => this.draw());
 		this.timer = setInterval(() => this.tick(), 250);
 		this.refresh();
 		this.draw();
@@ -193,6 +197,7 @@ class View {
 		this.abort.abort();
 		this.live();
 		this.mode();
+		this.names();
 		clearInterval(this.timer);
 		cancelAnimationFrame(this.drawn);
 		for (const fn of this.ends) fn();
@@ -341,6 +346,7 @@ function frame(entry = current) {
 let current = "overview";
 
 async function signOut() {
+	forget();
 	await api.logout().catch(() => {});
 }
 
@@ -415,12 +421,12 @@ async function signIn() {
 	);
 }
 
-api.watch(what => {
+api.watch((what, how) => {
 	if (what === "in" && live.mode() !== "live" && !started) start();
 	if (what === "out") {
 		started = false;
 		live.stop();
-		toast("You are signed out.");
+		toast(how === "ended" ? "Your session has ended. Sign in to go on where you were." : "You are signed out.");
 		signIn();
 	}
 });

@@ -103,12 +103,16 @@ const TALL = 36,
 	TALL_NARROW = 60;
 const narrowScreen = matchMedia("(max-width: 820px)");
 
-// columns: [{ name, label, cell(row), class, width }]; link(row) is where a row leads.
+// columns: [{ name, label, cell(row), class, width }]; link(row) is where a row leads, or open(row) shows it.
 export class Grid {
-	constructor({ columns, link, label, key, need, narrow, nothing, moved }) {
+	constructor({ columns, link, open, label, key, need, narrow, nothing, moved }) {
 		Object.assign(this, {
 			columns,
-			link,
+			open_:
+				open ??
+				(row => {
+					location.hash = link(row);
+				}),
 			label,
 			key,
 			need,
@@ -120,16 +124,15 @@ export class Grid {
 			done: false,
 			focus: -1
 		});
-		this.body = h("div.rows", { role: "rowgroup" });
+		this.body = h("div.rows");
 		this.scroller = h(
 			"div.scroller",
 			{
 				tabindex: "0",
-				role: "table",
 				"aria-label": label,
 				on: { scroll: () => this.scrolled(), keydown: e => this.key_(e) }
 			},
-			h(
+			(this.head = h(
 				"div.head",
 				{ role: "rowgroup" },
 				h(
@@ -137,7 +140,7 @@ export class Grid {
 					{ role: "row" },
 					columns.map(c => h("span", { role: "columnheader", class: c.class ?? "" }, c.head ?? c.label))
 				)
-			),
+			)),
 			this.body
 		);
 		this.el = h("div.grid", { opaque: true }, this.scroller);
@@ -173,7 +176,16 @@ export class Grid {
 		const [from, to] = this.range();
 		const narrow = narrowScreen.matches;
 
-		this.scroller.setAttribute("aria-rowcount", this.done ? this.rows.length + 1 : -1);
+		// Without rows it is no table, neither to look at nor to listen to.
+		this.head.hidden = !this.rows.length;
+		this.scroller.setAttribute("role", this.rows.length ? "table" : "region");
+		if (this.rows.length) {
+			this.body.setAttribute("role", "rowgroup");
+			this.scroller.setAttribute("aria-rowcount", this.done ? this.rows.length + 1 : -1);
+		} else {
+			this.body.removeAttribute("role");
+			this.scroller.removeAttribute("aria-rowcount");
+		}
 		patch(
 			this.body,
 			h("div.pad", { style: { height: from * this.tall + "px" } }),
@@ -215,7 +227,7 @@ export class Grid {
 
 	open(event, row) {
 		if (event.target.closest("a, button, input, label") || getSelection().toString()) return;
-		location.hash = this.link(row);
+		this.open_(row);
 	}
 
 	// Arrow keys walk the rows, Enter opens one.
@@ -225,7 +237,7 @@ export class Grid {
 		];
 
 		if (event.key === "Enter" && event.target === this.scroller && this.rows[this.focus])
-			location.hash = this.link(this.rows[this.focus]);
+			this.open_(this.rows[this.focus]);
 		if (!step || event.target !== this.scroller) return;
 		event.preventDefault();
 		this.focus = Math.min(this.rows.length - 1, Math.max(0, this.focus + step));

@@ -212,6 +212,15 @@ export class SchemaForm {
 		return field.el;
 	}
 
+	// What stands in the fields as it was typed, right or wrong; and back again.
+	texts() {
+		return new Map([...this.fields].map(([path, field]) => [path, field.control.value]));
+	}
+	setTexts(texts) {
+		for (const [path, text] of texts) if (this.fields.has(path)) this.fields.get(path).control.value = text;
+		this.unfold();
+	}
+
 	set(value, path = "$") {
 		for (const [name, v] of Object.entries(value ?? {})) {
 			const here = `${path}.${name}`;
@@ -253,6 +262,12 @@ export class SchemaForm {
 		}
 		this.focus();
 		return rest;
+	}
+
+	// What is filled in is in sight.
+	unfold() {
+		for (const { el, control } of this.fields.values())
+			if (control.value) el.closest("details")?.setAttribute("open", "");
 	}
 
 	focus() {

@@ -93,14 +93,14 @@ export function priority(p) {
 }
 
 // Relative times tick by themselves, see below.
-export function time(iso, { absolute = false } = {}) {
+export function time(iso, { absolute = false, withMs = false } = {}) {
 	if (!iso) return h("span.mute", "–");
 	const t = Date.parse(iso);
 
 	return h(
 		"time",
 		{ datetime: iso, title: new Date(t).toLocaleString(), "data-ago": absolute ? null : "" },
-		absolute ? f.stamp(t) : f.ago(t)
+		absolute ? f.stamp(t, withMs) : f.ago(t)
 	);
 }
 setInterval(() => {
@@ -297,6 +297,15 @@ export function problem(error, again) {
 		again ? button("Try again", { click: again }) : null
 	);
 }
+
+// Above a form that has come back as it was left.
+export const unsent = afresh =>
+	h(
+		"div.note",
+		{ role: "status" },
+		h("span.grow", "Here is what you had begun; it is not saved yet."),
+		button("Start afresh", { kind: "small", click: afresh })
+	);
 
 // ---- forms ----------------------------------------------------------------------------------------------------
 

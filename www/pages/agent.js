@@ -25,6 +25,8 @@ export default function agent(view) {
 		]);
 	}
 
+	const ended24 = () => (metrics["24h"]?.completed ?? 0) + (metrics["24h"]?.failed ?? 0);
+
 	function figures() {
 		const spans = [
 			["1h", "Last hour"],
@@ -37,8 +39,10 @@ export default function agent(view) {
 				h("th", { scope: "row" }, name),
 				spans.map(([key]) => h("td.num", show(metrics[key] ?? {})))
 			);
-		const s = x => (x === null || x === undefined ? "–" : f.duration(x * 1000));
-		const d = (m, name) => (m[name + "_ms"] !== undefined ? f.duration(m[name + "_ms"]) : s(m[name]));
+		// A mean of nothing is no figure.
+		const over = (n, show) => m => (n(m) ? show(m) : "–");
+		const ended = m => m.completed + m.failed,
+			done = m => m.completed;
 
 		return h(
 			"table.lean",
@@ -54,15 +58,23 @@ export default function agent(view) {
 				"tbody",
 				row("Completed", m => f.count(m.completed)),
 				row("Failed", m => f.count(m.failed)),
-				row("Success rate", m => f.percent(m.success_rate)),
-				row("Mean duration", m => d(m, "avg_duration")),
-				row("Median", m => d(m, "p50_duration")),
-				row("95th percentile", m => d(m, "p95_duration")),
-				row("Availability", m =>
-					m.availability === undefined
-						? "–"
-						: f.percent(m.availability > 1 ? m.availability / 100 : m.availability, 1)
-				)
+				row(
+					"Success rate",
+					over(ended, m => f.percent(m.success_rate))
+				),
+				row(
+					"Mean duration",
+					over(done, m => f.duration(m.avg_duration_ms))
+				),
+				row(
+					"Median",
+					over(done, m => f.duration(m.p50_duration_ms))
+				),
+				row(
+					"95th percentile",
+					over(done, m => f.duration(m.p95_duration_ms))
+				),
+				row("Availability", m => f.percent(m.availability, 1))
 			)
 		);
 	}
@@ -110,6 +122,7 @@ export default function agent(view) {
 				"div.columns.wide-left",
 				h(
 					"div.stack",
+					card("Figures", null, figures()),
 					card(
 						"Its tasks",
 						h("a", { href: "#/tasks?agent_id=" + a.agent_id }, "All of them"),
@@ -136,8 +149,13 @@ export default function agent(view) {
 												h("td", badge(t.status)),
 												h(
 													"td",
-													h("a", { href: "#/tasks/" + t.task_id }, t.type),
-													t.status === "running" ? bar(t.progress) : null
+													h(
+														"span.beside",
+														h("a", { href: "#/tasks/" + t.task_id }, t.type),
+														t.status === "running"
+															? bar(t.progress, { label: `${t.type} progress` })
+															: null
+													)
 												),
 												h("td.wide", priority(t.priority)),
 												h("td.num.wide", took(t)),
@@ -148,7 +166,6 @@ export default function agent(view) {
 								)
 							: empty("No tasks yet.", "It gets what fits its capabilities.")
 					),
-					card("Figures", null, figures()),
 					metrics.reported && Object.keys(metrics.reported).length
 						? card("What it says of itself", null, hold(extra.show(metrics.reported).el))
 						: null
@@ -159,7 +176,14 @@ export default function agent(view) {
 						"Health",
 						badge(health.overall_health),
 						facts([
-							["Score", `${Math.round(health.performance_score)} of 100`],
+							[
+								"Score",
+								h(
+									"span",
+									{ title: "Success, availability and speed over 24 hours; load does not count" },
+									ended24() ? `${Math.round(health.performance_score)} of 100` : "nothing done yet"
+								)
+							],
 							["Available in 24 h", `${(+health.availability).toFixed(1)} %`],
 							["Load", loadBar(a)],
 							["Last heartbeat", time(a.last_heartbeat)],

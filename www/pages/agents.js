@@ -76,8 +76,11 @@ export default function agents(view) {
 			h("td.tags", more(a, 3)),
 			h(
 				"td.num",
-				{ class: rate && rate.success_rate < 0.8 ? "warn-text" : "" },
-				rate ? f.percent(rate.success_rate) : "–"
+				{
+					class: rate?.ended && rate.success_rate < 0.8 ? "warn-text" : "",
+					title: rate?.ended ? `of ${f.count(rate.ended)} attempts in 24 hours` : "no attempt in 24 hours"
+				},
+				rate?.ended ? f.percent(rate.success_rate) : "–"
 			),
 			h("td.num", time(a.last_heartbeat)),
 			h(

@@ -26,6 +26,7 @@ const who = r => (r.actor_kind ? f.words(r.actor_kind) : r.actor ? "account" : "
 export default function audit(view) {
 	let query = view.query,
 		asked = 0,
+		typed = {},
 		check = null;
 	const pages = new Pages({ path: "/audit-logs", key: "audit_id", signal: view.signal });
 	const columns = [
@@ -63,7 +64,7 @@ export default function audit(view) {
 		narrow,
 		key: "audit_id",
 		label: "Audit log",
-		link: () => location.hash,
+		open: r => look(r),
 		need: () => pages.more().then(more => more && grid.set(pages.rows, pages.done)),
 		nothing: () => empty("No record matches.", "")
 	});
@@ -103,8 +104,11 @@ export default function audit(view) {
 			on: {
 				input: e => {
 					clearTimeout(asked);
-					const v = e.target.value.trim();
-					asked = setTimeout(() => filter({ [name]: v }), 300);
+					typed[name] = e.target.value.trim();
+					asked = setTimeout(() => {
+						filter(typed);
+						typed = {};
+					}, 300);
 				}
 			}
 		});

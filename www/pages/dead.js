@@ -3,9 +3,10 @@
 import { h, hold } from "../app/dom.js";
 import * as api from "../app/api.js";
 import * as f from "../app/format.js";
+import { agentLink } from "../app/names.js";
 import { Grid, Pages } from "../app/pages.js";
 import { rewrite } from "../app/router.js";
-import { act, badge, button, confirm, dialog, empty, icon, id, priority, select, time } from "../app/ui.js";
+import { act, badge, button, confirm, dialog, empty, icon, priority, select, time } from "../app/ui.js";
 import { JsonView } from "../app/json.js";
 
 export default function dead(view) {
@@ -38,7 +39,7 @@ export default function dead(view) {
 		},
 		{ label: "Priority", class: "c-prio", cell: t => priority(t.priority) },
 		{ label: "Tries", class: "c-num num", cell: t => t.attempt },
-		{ label: "Agent", class: "c-id", cell: t => id(t.assigned_agent_id, "#/agents/" + t.assigned_agent_id) },
+		{ label: "Agent", class: "c-agent", cell: t => agentLink(t.assigned_agent_id) },
 		{ label: "Failed", class: "c-time num", cell: t => time(t.completed_at) },
 		{
 			label: "Look",

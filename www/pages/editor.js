@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A pipeline's definition: stages to the left, the graph they make to the right, redrawn as one types.
-import { h, patch } from "../app/dom.js";
+import { h } from "../app/dom.js";
 import * as api from "../app/api.js";
+import { discard, draft, keep } from "../app/drafts.js";
 import { graph } from "../app/graph.js";
 import * as f from "../app/format.js";
-import { button, card, confirm, problem, toast } from "../app/ui.js";
+import { button, card, confirm, problem, toast, unsent } from "../app/ui.js";
 
 const SIX = ["ingestion", "standardization", "validation", "processing", "quality_assessment", "export"];
 const DATA = ["data-ingestion", "transformation", "analysis", "validation", "processing", "output"];
@@ -23,14 +24,18 @@ const stage = (name, i) => ({
 
 export default function editor(view) {
 	const edited = view.params.pipeline_id;
-	let d = edited ? null : { name: "", description: "", tags: [], stages: SIX.map(stage) };
+	const place = edited ? `/pipelines/${edited}/edit` : "/pipelines/new";
+	const blank = () => (edited ? null : { name: "", description: "", tags: [], stages: SIX.map(stage) });
+	let d = draft(place) ?? blank(),
+		kept = Boolean(draft(place));
 	let wrong = null,
 		busy = false,
-		dirty = false,
+		dirty = kept,
 		errors = new Map();
 	const change = fn => {
 		fn();
 		dirty = true;
+		keep(place, d);
 		view.draw();
 	};
 
@@ -50,7 +55,7 @@ export default function editor(view) {
 			description: p.description ?? "",
 			tags: p.tags,
 			stages: p.stages.map(s => ({
-				max_retries: 3,
+				max_retries: "",
 				...s,
 				validation: s.validation ? JSON.stringify(s.validation, null, 2) : null
 			}))
@@ -81,15 +86,25 @@ export default function editor(view) {
 		});
 	}
 
-	const circle = () => {
+	// The stages that wait for each other in a circle, as words; "" when there is none.
+	function circle() {
 		const done = new Set();
 
 		for (let round = 0; round < d.stages.length; round++)
 			d.stages.forEach((s, i) => {
 				if (s.depends_on.every(x => done.has(x))) done.add(i + 1);
 			});
-		return done.size < d.stages.length;
-	};
+		const stuck = d.stages.findIndex((_, i) => !done.has(i + 1)) + 1;
+		const way = [];
+
+		if (!stuck) return "";
+		// Whoever is stuck waits for somebody who is: going from one to the next comes round.
+		for (let at = stuck; !way.includes(at); at = d.stages[at - 1].depends_on.find(x => !done.has(x))) way.push(at);
+		const last = d.stages[way.at(-1) - 1].depends_on.find(x => !done.has(x));
+		const round = way.slice(way.indexOf(last)).sort();
+
+		return `Stages ${round.slice(0, -1).join(", ")} and ${round.at(-1)} wait for each other in a circle; none could begin.`;
+	}
 
 	function body() {
 		errors = new Map();
@@ -99,7 +114,8 @@ export default function editor(view) {
 				type: (s.type || s.name).trim(),
 				required: s.required,
 				timeout: Number(s.timeout),
-				max_retries: Number(s.max_retries),
+				// Left empty: whatever the panel's default is when it runs.
+				max_retries: String(s.max_retries).trim() === "" ? undefined : Number(s.max_retries),
 				capabilities: s.capabilities,
 				fan_out: s.fan_out,
 				depends_on: s.depends_on
@@ -132,7 +148,7 @@ export default function editor(view) {
 		wrong = errors.size
 			? new Error("Some fields need a second look.")
 			: circle()
-				? new Error("The stages wait for each other in a circle.")
+				? new Error(circle())
 				: null;
 		if (wrong || busy) return view.draw();
 		busy = true;
@@ -141,6 +157,7 @@ export default function editor(view) {
 			const p = edited ? await api.put("/pipelines/" + edited, b) : await api.post("/pipelines", b);
 
 			dirty = false;
+			discard(place);
 			toast(edited ? "Saved." : `${p.name} is defined.`, "good");
 			location.hash = "#/pipelines/" + p.pipeline_id;
 		} catch (error) {
@@ -290,7 +307,7 @@ export default function editor(view) {
 					v => {
 						s.max_retries = v;
 					},
-					{ path: at + ".max_retries", type: "number", min: 0, max: 100 }
+					{ path: at + ".max_retries", type: "number", min: 0, max: 100, placeholder: "default" }
 				),
 				h(
 					"div.field",
@@ -350,6 +367,16 @@ export default function editor(view) {
 		);
 	}
 
+	function afresh() {
+		discard(place);
+		d = blank();
+		dirty = kept = false;
+		wrong = null;
+		errors = new Map();
+		view.refresh();
+		view.draw();
+	}
+
 	async function template(names) {
 		if (!dirty || (await confirm("Replace the stages?", "What you have entered for them goes.", "Replace them")))
 			change(() => {
@@ -375,13 +402,12 @@ export default function editor(view) {
 				"form.editor",
 				{ on: { submit: save }, novalidate: true },
 				wrong ? problem(wrong) : null,
+				kept ? unsent(afresh) : null,
 				h(
 					"div.sticky",
 					card(
 						"Graph",
-						circle()
-							? h("span.wrong", { role: "alert" }, "The stages wait for each other in a circle.")
-							: null,
+						circle() ? h("span.wrong", { role: "alert" }, circle()) : null,
 						graph(d.stages, { label: "Stages as defined" })
 					)
 				),

@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: MIT
 // What happens, as it happens; and, before that, what the event stream still holds.
-import { h, patch } from "../app/dom.js";
+import { h } from "../app/dom.js";
 import * as api from "../app/api.js";
 import * as live from "../app/live.js";
 import * as f from "../app/format.js";
+import { agentLink } from "../app/names.js";
 import { rewrite } from "../app/router.js";
-import { badge, button, chips, empty, icon, id, tabs } from "../app/ui.js";
+import { badge, button, chips, empty, icon, tabs } from "../app/ui.js";
 
 const KEPT = 500,
 	AREAS = ["task", "agent", "pipeline", "stage", "system", "error"];
 
 export const TABS = () =>
-	[["events", "#/events", "Events"], api.may("system:config") ? ["audit", "#/audit", "Audit log"] : null].filter(
-		Boolean
-	);
+	[
+		["events", "#/events", "Events"],
+		...(api.may("system:config")
+			? [
+					["alerts", "#/alerts", "Alerts"],
+					["audit", "#/audit", "Audit log"]
+				]
+			: [])
+	];
 
 const TONES = {
 	completed: "completed",
@@ -52,7 +59,7 @@ function what(e) {
 		out.push(
 			d.name && !d.task_id
 				? h("a", { href: "#/agents/" + d.agent_id }, d.name)
-				: [h("span.mute", "on "), id(d.agent_id, "#/agents/" + d.agent_id)],
+				: [h("span.mute", "on "), agentLink(d.agent_id)],
 			" "
 		);
 	if (d.status) out.push(h("span.mute", d.stage_status ?? d.status), " ");

@@ -4,8 +4,14 @@ import { h, hold } from "../app/dom.js";
 import * as api from "../app/api.js";
 import { Chart } from "../app/charts.js";
 import * as f from "../app/format.js";
-import { badge, bar, button, card, empty, priority, time, id } from "../app/ui.js";
+import * as live from "../app/live.js";
+import { badge, bar, button, card, empty, priority, time } from "../app/ui.js";
+import { about, look } from "./alerts.js";
 
+// How many rows "Needs a look" has, and how many of each are looked for.
+const SHOWN = 7,
+	ALERTS = 50,
+	LETTERS = 50;
 const CHECKS = {
 	database: "Store",
 	redis: "Redis",
@@ -52,7 +58,8 @@ export default function overview(view) {
 	});
 
 	async function load() {
-		const rare = turn++ % 5 === 0;
+		// Events tell of these; where none come, they are asked for like the rest.
+		const rare = turn++ % 5 === 0 || live.mode() !== "live";
 		const series = hour.size < 60 || turn % 60 === 0 ? "1h" : "1m";
 		const may = (p, path, query) => (api.may(p) ? api.get(path, query, view.signal) : Promise.resolve([]));
 		const optional = (path, query) =>
@@ -68,10 +75,10 @@ export default function overview(view) {
 		]);
 		if (rare) {
 			services = await api.get("/discovery/services", {}, view.signal);
-			failed = await may("task:manage", "/tasks/dead-letters", { limit: 5 });
+			failed = await may("task:manage", "/tasks/dead-letters", { limit: LETTERS });
 			alerts =
 				api.may("system:config") && alerts !== undefined
-					? ((await optional("/alerts", { status: "active", limit: 6 })) ?? undefined)
+					? ((await optional("/alerts", { status: "active", limit: ALERTS })) ?? undefined)
 					: alerts;
 		}
 		for (const p of figures.series ?? []) hour.set(p.at, p);
@@ -82,9 +89,24 @@ export default function overview(view) {
 
 	const points = () => [...hour.values()].sort((a, b) => (a.at < b.at ? -1 : 1));
 
+	// Tasks that ended a minute, over five minutes or as long as the panel has been seen to work. The minute that runs
+	// counts by the part of it that has passed, by the panel's clock; the first one counts whole, as its bar does.
+	function pace(last) {
+		const now = Date.parse(health.timestamp);
+		const ended = p => p.completed + p.failed + p.cancelled;
+		const first = last.findIndex(p => p.requests || p.created || ended(p));
+		const seen = first < 0 ? [] : last.slice(first).slice(-5);
+		const minutes = seen.reduce((n, p) => n + Math.min(1, Math.max(0, (now - Date.parse(p.at)) / 60e3)), 0);
+		const n = seen.reduce((sum, p) => sum + ended(p), 0) / Math.max(1, minutes);
+
+		return {
+			value: n > 0 && n < 10 ? n.toFixed(1) : f.count(Math.round(n)),
+			note: seen.length > 1 ? `mean of ${seen.length} minutes` : "in this minute"
+		};
+	}
+
 	function tiles(last) {
-		const full = last.slice(-6, -1);
-		const ended = full.reduce((n, p) => n + p.completed + p.failed + p.cancelled, 0);
+		const rate = pace(last);
 		const all = last.reduce((n, p) => n + p.requests, 0),
 			errors = last.reduce((n, p) => n + p.errors, 0);
 		const recent = [...last].reverse().find(p => p.request_p95_ms !== null);
@@ -96,17 +118,30 @@ export default function overview(view) {
 			tile(
 				"Health",
 				h("span.words", figures.overall_health),
-				`version ${health.version ?? ""}`,
+				alerts?.length
+					? h("a", { href: "#/alerts?status=active" }, alerts.length === 1 ? "1 alert" : `${alerts.length} alerts`)
+					: `version ${health.version ?? ""}`,
 				{ healthy: "good", degraded: "warn" }[figures.overall_health] ?? "bad"
 			),
-			tile("Agents at work", f.count(figures.active_agents), h("a", { href: "#/agents" }, "the fleet")),
-			tile("Queued", f.count(figures.queued_tasks), `${f.count(figures.waiting_tasks)} wait for a reason`),
+			tile("Agents online", f.count(figures.active_agents), h("a", { href: "#/agents" }, "the fleet")),
+			tile(
+				"Queued",
+				f.count(figures.queued_tasks),
+				h(
+					"a",
+					{
+						href: "#/tasks?status=pending,retrying",
+						title: "Not due yet: a later start, a retry’s wait, other tasks first, or a concurrency key in use"
+					},
+					`${f.count(figures.waiting_tasks)} not due yet`
+				)
+			),
 			tile(
 				"Running",
 				f.count(figures.running_tasks),
 				h("a", { href: "#/tasks?status=running,assigned" }, "show them")
 			),
-			tile("Tasks a minute", f.count(Math.round(ended / Math.max(1, full.length))), "mean of 5 minutes"),
+			tile("Tasks a minute", rate.value, rate.note),
 			tile(
 				"API p95",
 				recent ? f.duration(recent.request_p95_ms) : "–",
@@ -145,43 +180,76 @@ export default function overview(view) {
 		);
 	}
 
+	// What needs somebody: [badge, text, since] each, the worst first.
 	function trouble() {
 		const rows = [];
 
 		for (const [name, c] of Object.entries(health.checks ?? {}))
-			if (c.status !== "healthy")
-				rows.push(h("li", badge(c.status), h("span", h("strong", CHECKS[name] ?? name), " is not well.")));
+			if (c.status !== "healthy") rows.push([badge(c.status), [h("strong", CHECKS[name] ?? name), " is not well."]]);
 		for (const s of services)
 			if (s.state === "unhealthy" && !health.checks?.[s.name])
-				rows.push(h("li", badge("unhealthy"), h("span", h("strong", s.name), " does not answer.")));
-		for (const a of alerts ?? [])
-			rows.push(
-				h(
-					"li",
-					{ key: a.alert_id },
-					badge(a.severity),
-					h("span", h("strong", f.words(a.kind)), " ", a.message),
-					time(a.since)
-				)
-			);
+				rows.push([badge("unhealthy"), [h("strong", s.name), " does not answer."]]);
+		for (const a of worst(alerts ?? []))
+			rows.push([
+				badge(a.severity),
+				[
+					h("button.link", { type: "button", on: { click: () => look(a) } }, f.words(a.kind)),
+					" ",
+					/^agent_/.test(a.kind) ? [about(a), ": "] : "",
+					a.message
+				],
+				a.since
+			]);
 		if (failed.length)
-			rows.push(
-				h(
-					"li",
-					badge("failed"),
-					h(
-						"span",
-						h("a", { href: "#/dead-letters" }, "Dead letters"),
-						" wait for a decision; the latest: ",
-						h("a", { href: "#/tasks/" + failed[0].task_id }, failed[0].type),
-						"."
-					),
-					time(failed[0].completed_at)
-				)
-			);
-		return rows.length
-			? h("ul.alerts", rows)
-			: empty("Nothing needs you.", "Failing checks, alerts and dead letters appear here.");
+			rows.push([
+				badge("failed"),
+				[h("a", { href: "#/dead-letters" }, waiting()), " for a decision: ", kindsOf(failed)],
+				failed[0].completed_at
+			]);
+		return rows;
+	}
+
+	const worst = list => [...list].sort((a, b) => (b.severity === "critical") - (a.severity === "critical"));
+	const waiting = () =>
+		failed.length === 1
+			? "1 dead letter waits"
+			: `${failed.length}${failed.length === LETTERS ? " or more" : ""} dead letters wait`;
+
+	function kindsOf(tasks) {
+		const by = new Map();
+
+		for (const t of tasks) by.set(t.type, (by.get(t.type) ?? 0) + 1);
+		const shown = [...by].sort((a, b) => b[1] - a[1]);
+
+		return (
+			shown
+				.slice(0, 3)
+				.map(([type, n]) => (n > 1 ? `${n}\u00a0×\u00a0${type}` : type))
+				.join(", ") + (shown.length > 3 ? " …" : ".")
+		);
+	}
+
+	function needs() {
+		const rows = trouble(),
+			rest = rows.length - SHOWN;
+
+		if (!rows.length) return empty("Nothing needs you.", "Failing checks, alerts and dead letters appear here.");
+		return [
+			h(
+				"ul.alerts",
+				rows
+					.slice(0, rest > 0 ? SHOWN - 1 : SHOWN)
+					.map(([mark, text, since]) => h("li", mark, h("span", text), since ? time(since) : null))
+			),
+			rest > 0
+				? h(
+						"p.more-rows",
+						`and ${rest + 1}${alerts?.length === ALERTS ? " or more" : ""} others: `,
+						h("a", { href: "#/alerts?status=active" }, "all alerts"),
+						failed.length ? [", ", h("a", { href: "#/dead-letters" }, "dead letters")] : null
+					)
+				: null
+		];
 	}
 
 	function under() {
@@ -229,6 +297,9 @@ export default function overview(view) {
 	return {
 		name: "overview",
 		always: true,
+		event(e) {
+			if (e.type === "system.alert" || e.type === "task.failed") turn = 0;
+		},
 		title: () => "Overview",
 		load,
 		view() {
@@ -244,16 +315,27 @@ export default function overview(view) {
 					card("Latency", latency.legend(), hold(latency.el))
 				),
 				h(
-					"div.columns.even",
-					card("Queue by priority", h("a", { href: "#/tasks?status=pending" }, "Pending tasks"), queue()),
-					card("Needs a look", null, trouble())
-				),
-				h(
-					"div.columns.even",
-					api.may("pipeline:read")
-						? card("Runs under way", h("a", { href: "#/runs" }, "All runs"), under())
-						: null,
-					card("Parts", null, parts())
+					"div.columns.even.free",
+					h(
+						"div.stack",
+						card(
+							"Needs a look",
+							api.may("system:config") ? h("a", { href: "#/alerts" }, "All alerts") : null,
+							needs()
+						),
+						card(
+							"Queue by priority",
+							h("a", { href: "#/tasks?status=pending" }, "Pending tasks"),
+							queue()
+						)
+					),
+					h(
+						"div.stack",
+						api.may("pipeline:read")
+							? card("Runs under way", h("a", { href: "#/runs" }, "All runs"), under())
+							: null,
+						card("Parts", null, parts())
+					)
 				)
 			];
 		}

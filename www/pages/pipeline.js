@@ -22,7 +22,7 @@ import {
 	toast
 } from "../app/ui.js";
 import { patch } from "../app/dom.js";
-import { ran } from "./runs.js";
+import { ran, toneOf } from "./runs.js";
 
 export async function runDialog(p) {
 	const input = h("textarea", { rows: 7, spellcheck: "false" }, "{}"),
@@ -169,7 +169,7 @@ export default function pipeline(view) {
 														f.short(r.execution_id)
 													)
 												),
-												h("td.bar-cell", bar(r.progress, { label: "progress" })),
+												h("td.bar-cell", bar(r.progress, { label: "progress", tone: toneOf(r) })),
 												h("td.num.wide", f.count(r.metrics?.tasks)),
 												h("td.num.wide", ran(r)),
 												h("td.num", time(r.started_at ?? r.created_at))
@@ -225,7 +225,7 @@ export default function pipeline(view) {
 												(s.capabilities ?? []).map(c => h("span.tag", c))
 											),
 											h("td.num", f.duration(s.timeout * 1000)),
-											h("td.num", s.max_retries ?? "–"),
+											h("td.num", s.max_retries ?? h("span.mute", "default")),
 											h(
 												"td",
 												[

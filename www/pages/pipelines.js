@@ -56,7 +56,7 @@ export default function pipelines(view) {
 						)
 					: h("span.mute", "never ran")
 			),
-			h("td.num", run ? time(run.started_at ?? run.created_at) : time(p.updated_at))
+			h("td.num.wide", run ? time(run.started_at ?? run.created_at) : h("span.mute", "–"))
 		);
 	}
 
@@ -121,7 +121,7 @@ export default function pipelines(view) {
 										h("th.num.wide", "Stages"),
 										h("th.wide", "Tags"),
 										h("th", "Latest run"),
-										h("th.num", "When")
+										h("th.num.wide", "Started")
 									)
 								),
 								h("tbody", shown.map(row))

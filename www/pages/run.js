@@ -6,10 +6,11 @@ import { cancelRun, pauseRun, resumeRun, retryRun } from "../app/actions.js";
 import * as f from "../app/format.js";
 import { gantt, graph, took } from "../app/graph.js";
 import { JsonView } from "../app/json.js";
+import { agentLink } from "../app/names.js";
 import { rewrite } from "../app/router.js";
-import { act, badge, bar, button, card, copyable, empty, facts, time, id, toast } from "../app/ui.js";
+import { act, badge, bar, button, card, copyable, facts, time, id, toast } from "../app/ui.js";
 import { took as tookTask } from "./tasks.js";
-import { ran } from "./runs.js";
+import { ran, toneOf } from "./runs.js";
 
 const LIVE = ["created", "running", "paused"];
 
@@ -21,7 +22,6 @@ export default function run(view) {
 		definition = null,
 		tasks = [],
 		chosen = Number(view.query.stage) || 0,
-		names = new Map(),
 		shownOutput = null,
 		was = null;
 
@@ -32,18 +32,6 @@ export default function run(view) {
 		if (api.may("task:read"))
 			tasks = await api.get("/tasks", { execution_id: view.params.execution_id, limit: 500 }, view.signal);
 		definition ??= await api.get("/pipelines/" + r.pipeline_id, {}, view.signal).catch(() => ({ stages: [] }));
-		if (api.may("agent:read"))
-			for (const agentId of new Set(tasks.map(t => t.assigned_agent_id)))
-				if (agentId && !names.has(agentId)) {
-					names.set(agentId, null);
-					api.get("/agents/" + agentId, {}, view.signal).then(
-						a => {
-							names.set(agentId, a.name);
-							view.draw();
-						},
-						() => {}
-					);
-				}
 		was = r.updated_at;
 	}
 
@@ -104,7 +92,7 @@ export default function run(view) {
 									h("th", "Task"),
 									h("th", "Agent"),
 									h("th", "Progress"),
-									h("th.num", "Tries"),
+									h("th.num.wide", "Tries"),
 									h("th.num", "Took")
 								)
 							),
@@ -118,17 +106,7 @@ export default function run(view) {
 											{ key: t.task_id },
 											h("td", badge(t.status)),
 											h("td", h("a.id", { href: "#/tasks/" + t.task_id }, f.short(t.task_id))),
-											h(
-												"td",
-												t.assigned_agent_id
-													? h(
-															"a",
-															{ href: "#/agents/" + t.assigned_agent_id },
-															names.get(t.assigned_agent_id) ??
-																f.short(t.assigned_agent_id)
-														)
-													: h("span.mute", "–")
-											),
+											h("td.nowrap-cell", agentLink(t.assigned_agent_id)),
 											h(
 												"td.bar-cell",
 												t.error && t.status !== "completed"
@@ -138,7 +116,7 @@ export default function run(view) {
 															tone: t.status === "completed" ? "good" : "accent"
 														})
 											),
-											h("td.num", t.attempt),
+											h("td.num.wide", t.attempt),
 											h("td.num", tookTask(t))
 										)
 									)
@@ -181,7 +159,7 @@ export default function run(view) {
 						h(
 							"li",
 							{ key: agent },
-							h("a", { href: "#/agents/" + agent }, names.get(agent) ?? f.short(agent)),
+							agentLink(agent),
 							h("span.mute", `${own.length} × stage ${[...new Set(own.map(t => t.stage))].join(", ")}`)
 						)
 					)
@@ -244,7 +222,7 @@ export default function run(view) {
 				"div.progress",
 				bar(r.progress, {
 					label: "progress of the run",
-					tone: r.status === "failed" ? "bad" : r.status === "completed" ? "good" : "accent"
+					tone: toneOf(r)
 				}),
 				h("span.num", f.percent(r.progress)),
 				h("span.mute.nowrap", ran(r))

@@ -11,6 +11,8 @@ import { TABS } from "./pipelines.js";
 const STATES = ["created", "running", "paused", "completed", "failed", "cancelled"];
 export const ran = r => (r.started_at ? f.duration((f.ms(r.completed_at) ?? Date.now()) - f.ms(r.started_at)) : "–");
 
+export const toneOf = r => ({ failed: "bad", completed: "good" })[r.status] ?? "accent";
+
 export const columns = [
 	{ label: "Status", class: "c-status", cell: r => badge(r.status) },
 	{ label: "Pipeline", class: "c-type", cell: r => h("a", { href: "#/runs/" + r.execution_id }, r.pipeline_name) },
@@ -19,7 +21,7 @@ export const columns = [
 		label: "Progress",
 		class: "c-bar",
 		cell: r => [
-			bar(r.progress, { label: `${r.pipeline_name} progress`, tone: r.status === "failed" ? "bad" : "accent" }),
+			bar(r.progress, { label: `${r.pipeline_name} progress`, tone: toneOf(r) }),
 			h("span.num", f.percent(r.progress))
 		]
 	},
@@ -35,7 +37,7 @@ export const narrow = r => [
 		h("a", { href: "#/runs/" + r.execution_id }, r.pipeline_name),
 		h("span.right", time(r.started_at ?? r.created_at))
 	),
-	h("span.line.mute", bar(r.progress, { label: "progress" }), h("span.right.num", ran(r)))
+	h("span.line.mute", bar(r.progress, { label: "progress", tone: toneOf(r) }), h("span.right.num", ran(r)))
 ];
 
 export default function runs(view) {

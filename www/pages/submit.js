@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 import { h, hold } from "../app/dom.js";
 import * as api from "../app/api.js";
+import { discard, draft, keep } from "../app/drafts.js";
 import { SchemaForm, carry, openapi } from "../app/schema.js";
-import { button, card, problem, toast } from "../app/ui.js";
+import { button, card, problem, toast, unsent } from "../app/ui.js";
+
+const AT = "/tasks/new";
 
 export default function submit(view) {
 	let form = null,
 		wrong = null,
-		busy = false;
+		busy = false,
+		kept = false;
 
 	async function load() {
 		if (form) return;
@@ -20,8 +24,22 @@ export default function submit(view) {
 			"requirements",
 			"parameters"
 		]);
-		if (carry.task) form.set(carry.task);
+		kept = false;
+		if (carry.task) {
+			form.set(carry.task);
+			form.unfold();
+		} else if (draft(AT)) {
+			form.setTexts(draft(AT));
+			kept = true;
+		}
 		carry.task = null;
+		for (const kind of ["input", "change"]) form.el.addEventListener(kind, () => keep(AT, form.texts()));
+	}
+
+	function afresh() {
+		discard(AT);
+		form = wrong = null;
+		view.refresh();
 	}
 
 	async function send(event) {
@@ -35,6 +53,7 @@ export default function submit(view) {
 		try {
 			const made = await api.post("/tasks", body);
 
+			discard(AT);
 			toast(`${made.type} is submitted.`, "good");
 			location.hash = "#/tasks/" + made.task_id;
 		} catch (error) {
@@ -57,6 +76,7 @@ export default function submit(view) {
 				"form",
 				{ on: { submit: send }, novalidate: true },
 				wrong ? problem(wrong) : null,
+				kept ? unsent(afresh) : null,
 				card(null, null, hold(form.el)),
 				h(
 					"div.bottom",

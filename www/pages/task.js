@@ -5,6 +5,7 @@ import * as api from "../app/api.js";
 import { cancelTask, retryTask } from "../app/actions.js";
 import * as f from "../app/format.js";
 import { JsonView } from "../app/json.js";
+import { agentLink } from "../app/names.js";
 import { carry } from "../app/schema.js";
 import { act, badge, bar, button, card, copyable, empty, facts, id, priority, select, time } from "../app/ui.js";
 import { took } from "./tasks.js";
@@ -19,7 +20,7 @@ export default function task(view) {
 		details = new JsonView("the error’s details", 3);
 	let t = null,
 		metrics = null,
-		agent = null,
+		nobody = false,
 		logs = [],
 		cursor,
 		follow = true,
@@ -70,10 +71,18 @@ export default function task(view) {
 
 		if (!(ended && was === t.updated_at)) {
 			[metrics] = await Promise.all([api.get(path + "/metrics", {}, view.signal).catch(() => null), readLogs()]);
-			if (t.assigned_agent_id && t.assigned_agent_id !== agent?.agent_id && api.may("agent:read"))
-				agent = await api.get("/agents/" + t.assigned_agent_id, {}, view.signal).catch(() => null);
 		}
+		await seek();
 		was = t.updated_at;
+	}
+
+	// A task that waits for an agent nobody runs would wait for ever, and look like any other.
+	async function seek() {
+		const needs = t.requirements?.capabilities ?? [];
+
+		nobody = false;
+		if (!WAITING.includes(t.status) || !needs.length || !api.may("agent:read")) return;
+		nobody = !(await api.get("/agents/discover", { capabilities: needs, limit: 1 }, view.signal)).length;
 	}
 
 	// Waiting and attempts on one line of time.
@@ -83,6 +92,8 @@ export default function task(view) {
 			end = Math.max(start + 1, f.ms(t.completed_at) ?? now);
 		const share = at => `${Math.min(100, Math.max(0, ((at - start) / (end - start)) * 100))}%`;
 		const attempts = t.attempts ?? [];
+		// Seconds would be all the same.
+		const stamps = { absolute: true, withMs: end - start < 60e3 };
 
 		return [
 			h(
@@ -104,16 +115,16 @@ export default function task(view) {
 			),
 			h(
 				"div.scale.mute",
-				h("span", f.stamp(start)),
+				h("span", f.stamp(start, stamps.withMs)),
 				h("span", f.duration(end - start)),
-				h("span", t.completed_at ? f.stamp(end) : "now")
+				h("span", t.completed_at ? f.stamp(end, stamps.withMs) : "now")
 			),
 			h(
 				"ol.timeline",
 				h(
 					"li.mute-dot",
 					h("div", h("strong", "Created"), h("span.mute", t.created_by ? [" by ", id(t.created_by)] : "")),
-					time(t.created_at, { absolute: true })
+					time(t.created_at, stamps)
 				),
 				attempts.map((a, i) => {
 					const before = f.ms(attempts[i - 1]?.ended_at ?? t.created_at),
@@ -132,12 +143,7 @@ export default function task(view) {
 								"p.mute",
 								from - before > 20 ? `after ${f.duration(from - before)} of waiting · ` : "",
 								a.agent_id
-									? [
-											"on ",
-											a.agent_id === agent?.agent_id
-												? h("a", { href: "#/agents/" + a.agent_id }, agent.name)
-												: id(a.agent_id, "#/agents/" + a.agent_id)
-										]
+									? ["on ", agentLink(a.agent_id)]
 									: "",
 								` · fence ${a.fence} · `,
 								f.duration((to ?? now) - from)
@@ -146,7 +152,7 @@ export default function task(view) {
 								? h("p.said", h("code", a.error.code ?? a.error.type), " ", a.error.message ?? "")
 								: null
 						),
-						time(a.started_at ?? a.assigned_at, { absolute: true })
+						time(a.started_at ?? a.assigned_at, stamps)
 					);
 				}),
 				t.status === "retrying"
@@ -167,7 +173,7 @@ export default function task(view) {
 							"li",
 							{ class: { completed: "good", failed: "bad" }[t.status] ?? "mute-dot" },
 							h("div", h("strong", f.words(t.status)[0].toUpperCase() + t.status.slice(1))),
-							time(t.completed_at, { absolute: true })
+							time(t.completed_at, stamps)
 						)
 					: null
 			)
@@ -178,6 +184,8 @@ export default function task(view) {
 		const needs = t.requirements?.capabilities ?? [];
 
 		if (t.run_at && f.ms(t.run_at) > Date.now()) return ["not before ", time(t.run_at)];
+		if (nobody)
+			return h("span.warn-text", "No agent that is online can ", needs.map((c, i) => [i ? ", " : "", h("code", c)]), ".");
 		return needs.length
 			? ["for an agent that can ", needs.map((c, i) => [i ? ", " : "", h("code", c)]), "."]
 			: "for a free agent.";
@@ -263,18 +271,7 @@ export default function task(view) {
 									? t.requirements.capabilities.map(c => h("span.tag", c))
 									: null
 							],
-							[
-								"Agent",
-								t.assigned_agent_id
-									? h(
-											"a",
-											{ href: "#/agents/" + t.assigned_agent_id },
-											agent?.agent_id === t.assigned_agent_id
-												? agent.name
-												: f.short(t.assigned_agent_id)
-										)
-									: null
-							],
+							["Agent", agentLink(t.assigned_agent_id)],
 							t.execution_id
 								? ["Run", h("a", { href: "#/runs/" + t.execution_id }, `stage ${t.stage}`)]
 								: null,

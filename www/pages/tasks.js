@@ -2,8 +2,9 @@
 // All tasks: a list that stays quick however many there are.
 import { h, hold } from "../app/dom.js";
 import * as f from "../app/format.js";
+import { agentLink } from "../app/names.js";
 import { Grid, Pages } from "../app/pages.js";
-import { address, rewrite } from "../app/router.js";
+import { rewrite } from "../app/router.js";
 import { badge, bar, button, chips, empty, icon, id, priority, select, time } from "../app/ui.js";
 
 export const STATES = ["pending", "assigned", "running", "retrying", "completed", "failed", "cancelled"];
@@ -31,7 +32,7 @@ export const columns = [
 					: ""
 	},
 	{ label: "Tries", class: "c-num num", cell: t => `${t.attempt} / ${t.max_retries + 1}` },
-	{ label: "Agent", class: "c-id", cell: t => id(t.assigned_agent_id, "#/agents/" + t.assigned_agent_id) },
+	{ label: "Agent", class: "c-agent", cell: t => agentLink(t.assigned_agent_id) },
 	{ label: "Run", class: "c-id", cell: t => id(t.execution_id, "#/runs/" + t.execution_id) },
 	{ label: "Took", class: "c-num num", cell: took },
 	{ label: "Created", class: "c-time num", cell: t => time(t.created_at) },
@@ -61,7 +62,8 @@ export default function tasks(view) {
 	const pages = new Pages({ path: "/tasks", key: "task_id", signal: view.signal });
 	let query = view.query,
 		open = false,
-		asked = null;
+		asked = null,
+		typed = {};
 	const grid = new Grid({
 		columns,
 		narrow,
@@ -79,7 +81,9 @@ export default function tasks(view) {
 	function ask() {
 		const q = { ...query };
 
-		for (const name of ["created_from", "created_to"]) if (q[name]) q[name] = new Date(q[name]).toISOString();
+		// What no clock knows the API refuses in its words.
+		for (const name of ["created_from", "created_to"])
+			if (!Number.isNaN(Date.parse(q[name]))) q[name] = new Date(q[name]).toISOString();
 		return q;
 	}
 	function filter(change) {
@@ -96,7 +100,11 @@ export default function tasks(view) {
 	}
 	const later = change => {
 		clearTimeout(asked);
-		asked = setTimeout(() => filter(change), 250);
+		typed = { ...typed, ...change };
+		asked = setTimeout(() => {
+			filter(typed);
+			typed = {};
+		}, 250);
 	};
 
 	function nothing() {
@@ -123,6 +131,7 @@ export default function tasks(view) {
 	}
 
 	const more = ["agent_id", "execution_id", "pipeline_id", "stage", "created_from", "created_to"];
+	const halves = new Set(); // fields in which what stands is no id
 	const input = (name, label, type = "text", rest = {}) =>
 		h(
 			"label.mini",
@@ -131,14 +140,19 @@ export default function tasks(view) {
 				type,
 				value: query[name] ?? "",
 				...rest,
+				"aria-invalid": halves.has(name) ? "true" : null,
 				on: {
-					input: e =>
-						type === "text"
-							? (!e.target.value || UUID.test(e.target.value.trim()) || rest.inputmode) &&
-								later({ [name]: e.target.value.trim() })
-							: later({ [name]: e.target.value })
+					input: e => {
+						const text = e.target.value.trim();
+						const whole = type !== "text" || !text || UUID.test(text);
+
+						halves[whole ? "delete" : "add"](name);
+						if (whole) later({ [name]: text });
+						view.draw();
+					}
 				}
-			})
+			}),
+			halves.has(name) ? h("small.wrong", "A whole id is needed.") : null
 		);
 
 	return {
