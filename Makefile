@@ -122,6 +122,7 @@ $(B)/obj/%.o: %.c
 # Text that is built in by .incbin, which -MMD does not see.
 $(call objs,$(wildcard lib/store/store_sqlite*.c)): $(wildcard sql/*.sql)
 $(call objs,$(wildcard lib/bus/*.c)): $(wildcard lib/bus/lua/*.lua)
+$(B)/obj/lib/base/version.o: CHANGELOG.md
 $(B)/obj/lib/base/version.o: CFLAGS_ALL += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
