@@ -169,6 +169,7 @@ enum err h_agent_claim(struct req *r, struct resp *p)
 	for (int i = 0; i < n; i++)
 		task_json(&r->op, tasks[i], VIEW_FULL, &p->w);
 	jw_end_arr(&p->w);
+	jw_kbool(&p->w, "full", !tasks);
 	jw_end_obj(&p->w);
 	p->count = n;
 	return OK;

@@ -41,7 +41,10 @@ FIELDS(task_status) = {
 	{ "error", "object?", "" }, { "lease_expires_at", "time?", "" }, { "updated_at", "time", "" }, END
 };
 FIELDS(reported) = { { "+", "TaskStatus", "" }, { "tasks", "Task[]", "Claimed in the same call; only when asked for." }, END };
-FIELDS(claimed) = { { "tasks", "Task[]", "Each with its fence." }, END };
+FIELDS(claimed) = {
+	{ "tasks", "Task[]", "Each with its fence." },
+	{ "full", "boolean", "There was no room (its slots, a drain, MAX_CONCURRENT_TASKS), so nothing was looked for." }, END
+};
 FIELDS(batch_item) = {
 	{ "index", "integer", "" }, { "task_id", "uuid?", "" }, { "status", "string", "A task state, or rejected." }, END
 };

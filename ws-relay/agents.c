@@ -32,7 +32,7 @@ struct held *held_find(const struct hands *h, const char *task_id)
 	if (!task_id)
 		return NULL;
 	for (struct held *t = *place(task_id); t; t = t->next_here) {
-		if (strcmp(t->task_id, task_id) == 0 && (!h || t->h == h))
+		if (strcmp(t->task_id, task_id) == 0 && t->h == h)
 			return t;
 	}
 	return NULL;
@@ -84,6 +84,7 @@ void hand_over(struct hands *h, const struct jv *task)
 	t = xcalloc(1, sizeof(*t));
 	memcpy(t->task_id, id, ID_TEXT);
 	t->fence = jv_int_or(task, "fence", 0);
+	t->attempt = jv_int_or(task, "attempt", 0);
 	t->ack = h->next_ack++;
 	t->h = h;
 	t->next = h->held;
@@ -159,25 +160,24 @@ static void on_claim(void *arg, const struct api_answer *a)
 {
 	struct hands *h = arg;
 
-	h->k.claiming = false;
-	if (!h->c) {
-		park_give_back(a, h->authorization, h->address);
-		if (!h->beating)
-			hands_free(h);
-		return;
-	}
-	int n = hand_over_all(h, a);
+	enum outcome how = seek_outcome(a);
+	bool refused = a->status == 401 || a->status == 403 || a->status == 404;
 
-	if (n > 0) {
-		h->k.again = h->k.woken = false;
-		hands_claim(h);
-	} else if (n == 0) {
-		seek_empty(&h->k);
-	} else if (a->status == 403 || a->status == 404 || a->status == 401) {
+	/* Nothing more goes out on a line that is being closed, though its client is still there. */
+	if (!h->c || h->c->s->closing) {
 		stop_seeking(h);
-		seek_pass(&h->k);
+		park_give_back(a, h->authorization, h->address);
+	} else if (refused) {
+		stop_seeking(h);
 		client_refuse_from(h->c, NULL, a);
+	} else {
+		hand_over_all(h, a);
 	}
+	seek_ended(&h->k, how);
+	if (h->c && how == SEEK_GOT)
+		hands_claim(h);
+	else if (!h->c && !h->beating)
+		hands_free(h);
 }
 
 void write_claim(const struct hands *h, struct jw *w, int max)
@@ -196,7 +196,9 @@ void hands_claim(struct hands *h)
 	struct buf b;
 	struct jw w;
 
-	if (room <= 0 || h->k.claiming || !h->seeking || relay.draining || h->c->s->closing)
+	if (h->seeking && (relay.draining || h->c->s->closing))
+		stop_seeking(h);
+	if (room <= 0 || h->k.claiming || !h->seeking)
 		return;
 	buf_init(&b);
 	jw_init(&w, &b);
@@ -205,8 +207,7 @@ void hands_claim(struct hands *h)
 	struct api_request r = { .method = "POST", .path = path, .authorization = h->authorization, .address = h->address,
 				 .body = b.p, .body_len = b.n };
 
-	h->k.claiming = true;
-	h->k.again = false;
+	seek_begins(&h->k);
 	api_ask(&r, on_claim, h);
 	buf_release(&b);
 }
@@ -234,7 +235,7 @@ static void on_task(struct job *j, const struct api_answer *a)
 	struct jv *task;
 
 	arena_init_wiped(&arena);
-	if (h && answer_data(a, &arena, &task, 3)) {
+	if (h && !j->c->s->closing && answer_data(a, &arena, &task, 3)) {
 		const char *status = jv_str(task, "status");
 		const char *agent = jv_str(task, "assigned_agent_id");
 
@@ -301,6 +302,8 @@ static struct hands *hands_new(struct client *c)
 	snprintf(h->k.agent_id, sizeof(h->k.agent_id), "%s", c->who->id);
 	h->authorization = xstrdup(c->who->authorization);
 	snprintf(h->address, sizeof(h->address), "%s", c->s->address);
+	h->k.authorization = h->authorization;
+	h->k.address = h->address;
 	arena_init(&h->arena);
 	h->beat_us = mono_us();
 	h->next = all.head;
@@ -316,13 +319,15 @@ void hands_ready(struct client *c, int64_t slots, const struct jv *types)
 	char query[96];
 
 	stop_seeking(h);
+	/* A claim that is under way asks for what was wanted before. */
+	h->k.again = h->k.claiming;
 	h->slots = (int)(slots < 0 ? 0 : slots > LIMIT_WS_SLOTS ? LIMIT_WS_SLOTS : slots);
 	h->k.full = h->n >= h->slots;
 	set_types(h, types);
 	if (!h->slots)
 		return;
 	h->seeking = true;
-	seek_add(&h->k, h->authorization, h->address);
+	seek_add(&h->k);
 	/* Alive at once: an agent that was taken for dead is given nothing. */
 	hands_beat(h);
 	hands_claim(h);
@@ -362,11 +367,27 @@ static void delegated(const struct event *e)
 		return;
 	for (struct hands *h = all.head; h; h = next) {
 		next = h->next;
-		if (h->c && strcmp(h->k.agent_id, e->agent_id) == 0) {
+		if (h->c && !h->c->s->closing && strcmp(h->k.agent_id, e->agent_id) == 0) {
 			fetch(h->c, e->task_id);
 			return;
 		}
 	}
+}
+
+/*
+ * Who holds the task whose end this tells. Events may be told late, when the task was claimed anew: what another agent's
+ * try, or an earlier one, came to takes nothing away.
+ */
+static struct held *ended(const struct event *e)
+{
+	int64_t attempt = jv_int_or(e->data, "attempt", INT64_MAX);
+
+	for (struct held *t = *place(e->task_id); t; t = t->next_here) {
+		if (strcmp(t->task_id, e->task_id) == 0 && !t->reporting && attempt >= t->attempt &&
+		    (!e->agent_id || strcmp(e->agent_id, t->h->k.agent_id) == 0))
+			return t;
+	}
+	return NULL;
 }
 
 void agents_event(const struct event *e)
@@ -377,9 +398,9 @@ void agents_event(const struct event *e)
 		return;
 	}
 	if (ends(e->type)) {
-		struct held *t = held_find(NULL, e->task_id);
+		struct held *t = ended(e);
 
-		if (t && !t->reporting)
+		if (t)
 			tell_lost(t, e->type + 5);
 		if (e->agent_id)
 			seek_nudge(e->agent_id);

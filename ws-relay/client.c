@@ -3,10 +3,12 @@
 
 #include "../lib/base/clock.h"
 #include "../lib/base/limits.h"
+#include "../lib/base/secret.h"
 #include "agents.h"
 #include "channels.h"
 #include "engineio.h"
 #include "http.h"
+#include "park.h"
 #include "plain.h"
 #include "socketio.h"
 
@@ -264,15 +266,19 @@ void client_expelled(struct client *c, int code, const char *text)
 
 /* --- asking the API ------------------------------------------------------------------------------------------------------- */
 
+/* Those that count though their client has gone. */
+static struct job *left;
+
 static void job_unlink(struct job *j)
 {
-	for (struct job **p = &j->c->jobs; *p; p = &(*p)->next) {
+	for (struct job **p = j->c ? &j->c->jobs : &left; *p; p = &(*p)->next) {
 		if (*p == j) {
 			*p = j->next;
-			j->c->n_jobs--;
-			return;
+			break;
 		}
 	}
+	if (j->c)
+		j->c->n_jobs--;
 }
 
 static void on_answer(void *arg, const struct api_answer *a)
@@ -280,8 +286,24 @@ static void on_answer(void *arg, const struct api_answer *a)
 	struct job *j = arg;
 
 	job_unlink(j);
-	j->done(j, a);
+	if (j->c) {
+		j->done(j, a);
+	} else {
+		park_give_back(a, j->authorization, j->address);
+		secret_free(j->authorization);
+	}
 	free(j);
+}
+
+/* The client goes: the job goes on for itself. */
+static void leave_behind(struct job *j)
+{
+	j->authorization = xstrdup(j->c->who->authorization);
+	snprintf(j->address, sizeof(j->address), "%s", j->c->s->address);
+	j->c = NULL;
+	j->sub = NULL;
+	j->next = left;
+	left = j;
 }
 
 struct job *client_ask(struct client *c, const char *method, const char *path, const char *query, const char *body,
@@ -312,8 +334,12 @@ void jobs_drop(struct client *c)
 		struct job *j = c->jobs;
 
 		c->jobs = j->next;
-		api_forget(j->call);
-		free(j);
+		if (j->counts) {
+			leave_behind(j);
+		} else {
+			api_forget(j->call);
+			free(j);
+		}
 	}
 	c->n_jobs = 0;
 }

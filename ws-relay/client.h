@@ -32,6 +32,9 @@ struct job {
 	struct sub *sub;
 	char task_id[ID_TEXT];
 	int64_t number;		/* what the job's owner likes */
+	bool counts;		/* it counts though the client goes; what it brings the client is given back */
+	char *authorization;	/* with c NULL: whose it was */
+	char address[IP_TEXT];
 };
 
 enum outlet client_outlet(const struct client *c);
@@ -58,7 +61,8 @@ void client_expelled(struct client *c, int code, const char *text);
 
 /*
  * Ask the API as this client. NULL, and an error to the client, when it has too many requests under way already. done
- * runs with the answer unless the client goes first; the job is freed after it.
+ * runs with the answer unless the client goes first; the job is freed after it. What was not sent yet is forgotten when
+ * the client goes, unless the job is made to count.
  */
 struct job *client_ask(struct client *c, const char *method, const char *path, const char *query, const char *body,
 		       size_t n, const struct reply *r, job_done *done);

@@ -13,6 +13,7 @@ struct held {
 	struct hands *h;
 	char task_id[ID_TEXT];
 	int64_t fence;
+	int64_t attempt;
 	int64_t ack;			/* number of the task:delegate event */
 	bool reporting;			/* its result is on its way to the API */
 };
@@ -41,7 +42,6 @@ void hands_ready(struct client *c, int64_t slots, const struct jv *types);
 void hands_claim(struct hands *h);
 void hands_beat(struct hands *h);
 void stop_seeking(struct hands *h);
-/* h NULL: whoever has it. */
 struct held *held_find(const struct hands *h, const char *task_id);
 void held_drop(struct held *t);
 void hand_over(struct hands *h, const struct jv *task);

@@ -199,6 +199,7 @@ static int health(struct conn *c)
 	jw_kint(&w, "dropped_slow", relay.count.slow);
 	jw_kint(&w, "bad_messages", relay.count.bad);
 	jw_kint(&w, "delegated", relay.count.delegated);
+	jw_kint(&w, "woken", relay.count.woken);
 	jw_kint(&w, "resyncs", relay.count.resyncs);
 	jw_end_obj(&w);
 	http_answer(c, relay.draining ? 503 : 200, "", "application/json", b.p, b.n);

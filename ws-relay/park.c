@@ -10,8 +10,6 @@
 #include "client.h"
 #include "seek.h"
 
-#define AGAIN_US 300000		/* after the API could not be reached */
-
 struct waiter {
 	struct seeker k;
 	struct waiter *next, *prev;
@@ -117,61 +115,46 @@ void park_give_back(const struct api_answer *a, const char *authorization, const
 	arena_release(&arena);
 }
 
-static bool brought_nothing(const struct api_answer *a)
-{
-	struct arena arena;
-	struct jv *data;
-
-	arena_init(&arena);
-	const struct jv *tasks = answer_data(a, &arena, &data, 2) ? jv_get(data, "tasks") : NULL;
-	bool nothing = tasks && tasks->n == 0;
-
-	arena_release(&arena);
-	return nothing;
-}
-
-/* It is refused: the task it was woken for is another's. */
-static void pass_word(struct waiter *w)
+static void stop_seeking(struct waiter *w)
 {
 	if (w->seeking)
 		seek_remove(&w->k);
 	w->seeking = false;
-	seek_pass(&w->k);
+}
+
+static bool over_now(const struct waiter *w)
+{
+	return w->ended || park.stopping || mono_us() >= w->until_us || seek_drains(w->k.agent_id);
 }
 
 static void on_claim(void *arg, const struct api_answer *a)
 {
 	struct waiter *w = arg;
+	enum outcome how = seek_outcome(a);
+	bool nothing = how == SEEK_EMPTY || how == SEEK_FULL;
+	/* An API that is started anew is back in no time: whoever waits anyway can wait for that. */
+	bool stays = w->c && w->seeking && (nothing || !a->status) && !over_now(w);
 
-	w->k.claiming = false;
-	if (a->status >= 400 && a->status < 500)
-		pass_word(w);
+	if (w->c && nothing) {
+		buf_reset(&w->last);
+		buf_add(&w->last, a->head, a->head_len);
+		w->last_head = a->head_len;
+		buf_add(&w->last, a->body, a->body_len);
+	}
+	if (!stays)
+		stop_seeking(w);
+	seek_ended(&w->k, how);
+	if (stays)
+		return;
 	if (!w->c) {
 		park_give_back(a, w->authorization, w->address);
 		waiter_free(w);
-		return;
-	}
-	if (!a->status) {
-		/* An API that is started anew is back in no time: whoever waits anyway can wait for that. */
-		if (!w->seeking || w->ended || park.stopping || mono_us() >= w->until_us)
-			answer_empty(w);
-		else
-			w->k.look_us = mono_us() + AGAIN_US;
-		return;
-	}
-	if (a->status != 200 || !brought_nothing(a)) {
+	} else if (nothing || !a->status) {
+		answer_empty(w);
+	} else {
 		relay.count.claims++;
 		pass_on(w, a->status, a->head, a->head_len, a->body, a->body_len);
-		return;
 	}
-	buf_reset(&w->last);
-	buf_add(&w->last, a->head, a->head_len);
-	w->last_head = a->head_len;
-	buf_add(&w->last, a->body, a->body_len);
-	if (w->ended || park.stopping || mono_us() >= w->until_us || seek_drains(w->k.agent_id))
-		answer_empty(w);
-	else
-		seek_empty(&w->k);
 }
 
 static void claim(struct seeker *k)
@@ -181,7 +164,7 @@ static void claim(struct seeker *k)
 				 .request_id = w->request_id, .address = w->address, .body = w->body,
 				 .body_len = strlen(w->body) };
 
-	k->claiming = true;
+	seek_begins(k);
 	api_ask(&r, on_claim, w);
 }
 
@@ -295,6 +278,8 @@ void park_request(struct conn *c)
 	memcpy(w->body, c->body.p ? c->body.p : "", n);
 	w->body[n] = '\0';
 	w->c = c;
+	w->k.authorization = w->authorization;
+	w->k.address = w->address;
 	w->k.claim = claim;
 	w->k.over = over;
 	w->until_us = mono_us() + wait * 1000000LL;
@@ -317,7 +302,7 @@ void park_request(struct conn *c)
 	/* In the list first, then look: what comes between is not missed. */
 	if (wait > 0) {
 		w->seeking = true;
-		seek_add(&w->k, w->authorization, w->address);
+		seek_add(&w->k);
 	}
 	claim(&w->k);
 }
@@ -332,9 +317,8 @@ void park_gone(struct conn *c)
 	w->c = NULL;
 	if (!w->k.claiming) {
 		waiter_free(w);
-	} else if (w->seeking) {
-		seek_remove(&w->k);
-		w->seeking = false;
+	} else {
+		stop_seeking(w);
 	}
 }
 

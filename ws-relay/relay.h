@@ -35,7 +35,7 @@ struct relay {
 	int port;			/* listened on */
 	int64_t started_us;
 	struct {
-		int64_t accepted, events, deliveries, delivered_bytes, slow, refused, bad, delegated, claims, parked, resyncs;
+		int64_t accepted, events, deliveries, delivered_bytes, slow, refused, bad, delegated, claims, parked, resyncs, woken;
 	} count;
 	int connections;		/* libwebsockets' connections, idle HTTP ones too */
 };

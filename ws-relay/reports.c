@@ -3,6 +3,7 @@
 #include "agents.h"
 #include "commands.h"
 #include "hands.h"
+#include "park.h"
 
 /* Only an agent has slots and reports; whoever manages tasks uses the API. */
 static bool is_agent(struct client *c, const struct reply *r)
@@ -265,7 +266,10 @@ static void on_reported(struct job *j, const struct api_answer *a)
 		return;
 	bool claimed = a->status == 200 && j->number;
 
-	if (claimed)
+	/* Nothing more goes out on a line that is being closed, though its client is still there. */
+	if (claimed && c->s->closing)
+		park_give_back(a, h->authorization, h->address);
+	else if (claimed)
 		hand_over_all(h, a);
 	/* What came while the report was on its way may have been missed by the claim in it. */
 	if (settled && (!claimed || h->k.again))
@@ -332,9 +336,10 @@ static void report(struct client *c, const char *task_id, int64_t fence, struct 
 	if (!j)
 		return;
 	memcpy(j->task_id, task_id, ID_TEXT);
+	j->counts = true;
 	j->number = next;
 	if (next)
-		h->k.again = false;
+		h->k.again = h->k.claiming && h->k.again;
 	if (t)
 		t->reporting = true;
 }
@@ -364,9 +369,11 @@ void agents_release(struct client *c, const struct jv *body, const struct reply 
 	snprintf(path, sizeof(path), "/api/v1/tasks/%s/release", task_id);
 	struct job *j = client_ask(c, "POST", path, NULL, json, (size_t)n, r, on_reported);
 
-	if (j)
-		memcpy(j->task_id, task_id, ID_TEXT);
-	if (j && t)
+	if (!j)
+		return;
+	memcpy(j->task_id, task_id, ID_TEXT);
+	j->counts = true;
+	if (t)
 		t->reporting = true;
 }
 

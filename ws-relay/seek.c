@@ -4,7 +4,7 @@
 #include "../lib/base/clock.h"
 #include "../lib/base/json.h"
 #include "../lib/base/schema.h"
-#include "fcgiclient.h"
+#include "client.h"
 #include "redis.h"
 #include "relay.h"
 
@@ -18,12 +18,19 @@
 #define LOOK_LEAST_US 1000000
 #define LOOK_MOST_US 10000000
 #define LOOK_SHARE_US 20000
+#define AGAIN_US 300000		/* after the API could not be reached */
+#define PASSES 3		/* looks in vain that one word is good for, beyond the first */
 
 /* What is known of an agent; shared by its seekers, kept a while after the last. */
 struct facts {
 	struct facts *next;
 	char agent_id[ID_TEXT];
 	bool known, asking, draining;
+	bool stale;			/* it changed while it was asked for */
+	bool missed;			/* a word came while nothing was known yet */
+	bool full;			/* by the last claim; until a task of it ends */
+	uint64_t tried;			/* serial of the last word it looked for in vain */
+	uint64_t mark;			/* of what it fits */
 	int64_t until_us;
 	struct fit fit;
 	double fitness;
@@ -43,8 +50,15 @@ static struct {
 	struct facts *table[TABLE];
 	struct lane lanes[LANES_MAX];
 	int n_lanes;
+	uint64_t serial;
 	bool stopping;
 } seek;
+
+static const struct word no_word;
+
+static void pass(struct word w);
+static bool wake(struct seeker *k, struct word w);
+static void look_all(struct facts *f);
 
 /* --- agents --------------------------------------------------------------------------------------------------------- */
 
@@ -61,7 +75,17 @@ static struct facts **place(const char *agent_id)
 	return f;
 }
 
-static void learn(struct facts *f, const struct jv *agent)
+static uint64_t mark_of(const struct jv *caps, int class)
+{
+	uint64_t h = 14695981039346656037u ^ (uint64_t)class;
+
+	for (size_t i = 0; caps && i < caps->raw_len; i++)
+		h = (h ^ (unsigned char)caps->raw[i]) * 1099511628211u;
+	return h;
+}
+
+/* True: it fits other tasks than before. */
+static bool learn(struct facts *f, const struct jv *agent)
 {
 	const struct jv *caps = jv_get(agent, "capabilities");
 	const char *clearance = jv_str(agent, "clearance_level");
@@ -78,8 +102,13 @@ static void learn(struct facts *f, const struct jv *agent)
 	f->fit.capabilities.n = n;
 	f->draining = jv_bool_or(agent, "draining", false);
 	f->fitness = 1 - jv_double_or(agent, "current_load", 0);
+	uint64_t mark = mark_of(caps, class);
+	bool other = f->known && mark != f->mark;
+
+	f->mark = mark;
 	f->known = true;
 	f->until_us = mono_us() + FACTS_US;
+	return other;
 }
 
 static void end_all(struct facts *f)
@@ -92,27 +121,38 @@ static void end_all(struct facts *f)
 	}
 }
 
+static void ask(struct facts *f);
+
 static void on_agent(void *arg, const struct api_answer *a)
 {
 	struct facts *f = arg;
 	struct arena arena;
-	struct error err;
-	struct jv *root;
+	struct jv *agent;
+	bool look = f->missed;
 
-	f->asking = false;
+	f->asking = f->missed = false;
 	arena_init(&arena);
-	error_init(&err, &arena);
-	if (a->status == 200 && !json_parse(&arena, a->body, a->body_len, 4, &root, &err))
-		learn(f, jv_get(root, "data"));
+	if (answer_data(a, &arena, &agent, 3))
+		look |= learn(f, agent);
 	arena_release(&arena);
+	if (f->stale)
+		ask(f);
 	if (f->known && f->draining)
 		end_all(f);
+	else if (look)
+		look_all(f);
 }
 
-static void ask(struct facts *f, const char *authorization, const char *address)
+/* As one of its seekers; when there is none, the next that comes asks. */
+static void ask(struct facts *f)
 {
+	const struct seeker *k = f->seekers;
 	char path[80];
-	struct api_request r = { .method = "GET", .path = path, .authorization = authorization, .address = address };
+
+	f->stale = f->asking && k;
+	if (f->asking || !k)
+		return;
+	struct api_request r = { .method = "GET", .path = path, .authorization = k->authorization, .address = k->address };
 
 	snprintf(path, sizeof(path), "/api/v1/agents/%s", f->agent_id);
 	f->asking = true;
@@ -136,8 +176,10 @@ void seek_forget(const char *agent_id)
 {
 	struct facts *f = agent_id && strlen(agent_id) == ID_LEN ? *place(agent_id) : NULL;
 
-	if (f)
+	if (f) {
 		f->until_us = 0;
+		ask(f);
+	}
 }
 
 bool seek_drains(const char *agent_id)
@@ -161,7 +203,7 @@ static int64_t next_look(void)
 	return mono_us() + every / 2 + every * r / 65536;
 }
 
-void seek_add(struct seeker *k, const char *authorization, const char *address)
+void seek_add(struct seeker *k)
 {
 	struct facts *f = facts_of(k->agent_id);
 
@@ -173,12 +215,13 @@ void seek_add(struct seeker *k, const char *authorization, const char *address)
 		seek.head = k;
 	seek.tail = k;
 	seek.n++;
+	k->listed = true;
 	k->next_same = f->seekers;
 	f->seekers = k;
 	f->n_seekers++;
 	k->look_us = next_look();
 	if (f->until_us < mono_us() && !f->asking)
-		ask(f, authorization, address);
+		ask(f);
 }
 
 void seek_remove(struct seeker *k)
@@ -194,6 +237,7 @@ void seek_remove(struct seeker *k)
 	else
 		seek.tail = k->prev;
 	seek.n--;
+	k->listed = false;
 	for (struct seeker **p = f ? &f->seekers : NULL; p && *p; p = &(*p)->next_same) {
 		if (*p == k) {
 			*p = k->next_same;
@@ -201,24 +245,100 @@ void seek_remove(struct seeker *k)
 			break;
 		}
 	}
+	/* What the claim under way is for is decided when that ends. */
+	struct word w = k->later;
+
+	k->later = no_word;
+	k->again = false;
+	pass(w);
 }
 
-static void wake(struct seeker *k)
+/* --- claims ---------------------------------------------------------------------------------------------------------- */
+
+void seek_begins(struct seeker *k)
+{
+	if (!k->now.serial)
+		k->now = k->later;
+	k->later = no_word;
+	k->again = false;
+	k->claiming = true;
+}
+
+/* False: it cannot claim, the word is still to be had. */
+static bool wake(struct seeker *k, struct word w)
 {
 	k->look_us = next_look();
-	if (k->claiming || k->full)
+	if (k->claiming) {
 		k->again = true;
-	else
-		k->claim(k);
+		if (w.serial)
+			k->later = w;
+		return true;
+	}
+	if (k->full) {
+		/* It got the word because nobody else could; it looks when it has room. */
+		k->again = true;
+		return true;
+	}
+	k->now = w;
+	k->claim(k);
+	if (!k->claiming)
+		k->now = no_word;
+	return k->claiming;
 }
 
-void seek_empty(struct seeker *k)
+/* Finding nothing costs the word one of its passes, and so does asking somebody again who was known to be full. */
+static struct word in_vain(struct facts *f, struct word w, bool free)
 {
-	k->woken = false;
-	if (!k->again)
+	if (f)
+		f->tried = w.serial;
+	if (!free && --w.passes < 0)
+		w = no_word;
+	return w;
+}
+
+void seek_ended(struct seeker *k, enum outcome how)
+{
+	struct facts *f = *place(k->agent_id);
+	struct word w = k->now;
+	struct word more = k->later;
+	bool again = k->again;
+
+	k->now = k->later = no_word;
+	k->claiming = k->again = false;
+	if (how == SEEK_GOT)
+		w = no_word;
+	else if (how == SEEK_UNREACHED && k->listed)
+		k->look_us = mono_us() + AGAIN_US;
+	else if (w.serial && (how == SEEK_EMPTY || how == SEEK_FULL))
+		w = in_vain(f, w, how == SEEK_FULL && f && !f->full);
+	else if (w.serial && k->listed)
+		w = in_vain(f, w, false);
+	if (f && how <= SEEK_FULL)
+		f->full = how == SEEK_FULL;
+	if (!(how == SEEK_UNREACHED && k->listed))
+		pass(w);
+	if (!again)
 		return;
-	k->again = false;
-	wake(k);
+	if (!(k->listed && !k->full && how <= SEEK_FULL && wake(k, more)))
+		pass(more);
+}
+
+enum outcome seek_outcome(const struct api_answer *a)
+{
+	enum outcome how = SEEK_UNREACHED;
+	struct arena arena;
+	struct jv *data;
+
+	if (a->status >= 400 && a->status < 500)
+		return SEEK_REFUSED;
+	arena_init_wiped(&arena);
+	if (answer_data(a, &arena, &data, 2)) {
+		const struct jv *tasks = jv_get(data, "tasks");
+
+		how = tasks && tasks->n ? SEEK_GOT : jv_bool_or(data, "full", false) ? SEEK_FULL : SEEK_EMPTY;
+	}
+	arena_release(&arena);
+	return how;
 }
 
 /* --- words ---------------------------------------------------------------------------------------------------------------- */
@@ -239,50 +359,78 @@ static void forget_lanes(void)
 	seek.n_lanes = 0;
 }
 
-static bool fits(const struct seeker *k, int64_t lane, const char *sig, double *fitness)
+static bool fits(const struct seeker *k, struct facts *f, int64_t lane, const char *sig)
 {
-	struct facts *f = *place(k->agent_id);
-	struct fit fit = { .clearance = CLASS_PHI };
+	struct fit fit;
 
-	*fitness = f ? f->fitness : 1;
-	if (!sig || !f || !f->known)
+	if (!sig || !f)
 		return true;
+	if (!f->known) {
+		f->missed |= f->asking;
+		return !f->asking;	/* it could not be learnt: trying costs a claim */
+	}
 	fit = f->fit;
 	fit.types = k->types;
 	return lane_fits(&fit, lane, sig);
 }
 
-/* The fittest who are free, as many as there are tasks; of equals who waits longest. */
+/*
+ * The fittest who is free; of equals who waits longest. One whose claim is under way may miss what came just now: it looks
+ * once more. Last come those without room, who look when they have some.
+ */
+static struct seeker *choose(const struct word *w, const char *sig)
+{
+	struct seeker *best = NULL;
+	double best_fitness = 0;
+
+	for (struct seeker *k = seek.head; k && (!best || best_fitness < 1); k = k->next) {
+		struct facts *f = *place(k->agent_id);
+
+		if (((k->claiming || k->full) && k->again) || (f && f->tried == w->serial) || !fits(k, f, w->lane, sig))
+			continue;
+		double fitness = (f ? f->fitness : 1) - (k->full ? 8 : 0) - (f && f->full ? 4 : 0) - (k->claiming ? 2 : 0);
+
+		if (!best || fitness > best_fitness) {
+			best = k;
+			best_fitness = fitness;
+		}
+	}
+	return best;
+}
+
+static bool hand_word(struct word w, const char *sig)
+{
+	struct seeker *best;
+
+	while ((best = choose(&w, sig))) {
+		bool looks = !best->full;
+
+		if (wake(best, w)) {
+			relay.count.woken += looks;
+			return true;
+		}
+		if (best->listed)
+			break;
+	}
+	return false;
+}
+
 static void wake_lane(int64_t lane, long count, const char *sig)
 {
-	for (; count > 0; count--) {
-		struct seeker *best = NULL;
-		double best_fitness = 0;
-		double fitness;
+	struct word w = { .lane = lane, .passes = PASSES };
 
-		for (struct seeker *k = seek.head; k; k = k->next) {
-			if ((k->claiming || k->full) && k->again)
-				continue;
-			if (!fits(k, lane, sig, &fitness))
-				continue;
-			/*
-			 * One whose claim is under way may miss what came just now: it looks once more. One that is
-			 * full looks when it has room.
-			 */
-			fitness -= k->full ? 4 : k->claiming ? 2 : 0;
-			if (!best || fitness > best_fitness) {
-				best = k;
-				best_fitness = fitness;
-			}
-			if (best_fitness >= 1)
-				break;	/* nobody is fitter */
-		}
-		if (!best)
+	for (; count > 0; count--) {
+		w.serial = ++seek.serial;
+		if (!hand_word(w, sig))
 			return;
-		best->woken = true;
-		best->lane = lane;
-		wake(best);
 	}
+}
+
+/* A lane that is heard of has its signature by now; without one everybody fits. */
+static void pass(struct word w)
+{
+	if (w.serial && !seek.stopping && !relay.draining)
+		hand_word(w, signature(w.lane));
 }
 
 struct lane_word {
@@ -324,13 +472,6 @@ static void tasks_came(int64_t lane, long count)
 	redis_ask(on_lane, w, 3, argv);
 }
 
-void seek_pass(struct seeker *k)
-{
-	if (k->woken)
-		tasks_came(k->lane, 1);
-	k->woken = false;
-}
-
 void seek_wake(const char *word)
 {
 	long long lane;
@@ -358,15 +499,27 @@ void seek_wake_all(void)
 		k->look_us = now + (int64_t)i++ * 1000;
 }
 
+static void look_all(struct facts *f)
+{
+	struct seeker *next;
+
+	for (struct seeker *k = f->seekers; k; k = next) {
+		next = k->next_same;
+		wake(k, no_word);
+	}
+}
+
 void seek_nudge(const char *agent_id)
 {
 	struct facts *f = agent_id && strlen(agent_id) == ID_LEN ? *place(agent_id) : NULL;
 	struct seeker *next;
 
+	if (f)
+		f->full = false;
 	for (struct seeker *k = f ? f->seekers : NULL; k; k = next) {
 		next = k->next_same;
 		if (!k->deaf)
-			wake(k);
+			wake(k, no_word);
 	}
 }
 
@@ -397,8 +550,13 @@ void seek_tick(void)
 
 	for (struct seeker *k = seek.head; k; k = next) {
 		next = k->next;
-		if (now >= k->look_us && !k->claiming)
-			wake(k);
+		if (now < k->look_us || k->claiming)
+			continue;
+		struct facts *f = *place(k->agent_id);
+
+		if (f && !f->until_us)
+			ask(f);		/* it could not be learnt when it was asked for */
+		wake(k, no_word);
 	}
 	if (now - swept > 1000000) {
 		swept = now;

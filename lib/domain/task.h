@@ -88,7 +88,7 @@ struct claim_in {
 };
 extern const struct schema claim_schema;
 
-/* Take up to max fitting tasks for an agent that may have work. *n may be 0. */
+/* Take up to max fitting tasks for an agent that may have work. *n may be 0; *out is NULL when the agent has no room. */
 enum err task_claim(struct op *op, const char *agent_id, const struct claim_in *in, struct task ***out, int *n)
 	MUST_CHECK;
 
