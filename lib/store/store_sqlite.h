@@ -108,11 +108,15 @@ void sq_read_end(struct sqlite_store *s, struct sq_conn *c);
 /* One snapshot for several statements, ended by sq_read_end(). */
 enum err sq_snapshot(struct sq_conn *c, struct error *e) MUST_CHECK;
 
-/* The log is written in large pieces (store_sqlite_vfs.c): call these around COMMIT. */
+/*
+ * The log is written in large pieces (store_sqlite_vfs.c): call these around COMMIT. One that is not
+ * durable is not synced: it survives the death of every process, but not a power cut. drop takes the
+ * result of the COMMIT and returns it; or SQLITE_IOERR, when it is not known to be in the log.
+ */
 int sq_vfs_register(void);
 const char *sq_vfs(void);
-void sq_wal_hold(struct sq_conn *c);
-void sq_wal_drop(struct sq_conn *c);
+void sq_wal_hold(struct sq_conn *c, bool durable);
+int sq_wal_drop(struct sq_conn *c, int rc);
 
 /* Create or migrate the schema on a writing connection, which holds the cross-process lock. */
 enum err sq_migrate(struct sq_conn *c, struct error *e) MUST_CHECK;

@@ -5,8 +5,14 @@
  * writer keeps adding to it, the thread copies what has come meanwhile until that is little, and
  * leaves this last part to the writer. A log that starts over is not only short: its blocks are on
  * the disk already, so that syncing it is cheaper.
+ *
+ * The log never starts over while it is being copied. SQLite before 3.51.3 can lose pages when it does
+ * (its "WAL-reset bug"), and Debian 12 has 3.40. So the thread reads from the log while it copies, which
+ * holds off a new beginning, and the writer copies while it has the turn, so that nobody else writes.
  */
 #include "store_sqlite.h"
+
+#include "../base/clock.h"
 
 #define PAGES 4000		/* copy from this length on … */
 #define PAGES_LEFT 300		/* … until about this much is left to the writer */
@@ -37,26 +43,49 @@ static void sync_file(struct sq_conn *c)
 		f->pMethods->xSync(f, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
 }
 
-static void copy_rounds(struct sq_conn *c)
+/* c copies, reader holds the log as it is meanwhile. */
+static void copy_rounds(struct sq_conn *c, struct sq_conn *reader)
 {
 	int all = 0, copied = 0;
+	bool more = true;
 
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 6 && more; i++) {
 		int before = copied;
+		/* Reading begins with the first statement, not with BEGIN. */
+		bool held = sq_snapshot(reader, NULL) == OK && sq_run(sq_st(reader, SQ_PING)) == SQLITE_DONE;
 
-		if (sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) != SQLITE_OK)
-			break;
-		sync_file(c);
+		more = held && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) == SQLITE_OK;
+		if (sq_run(sq_st(reader, SQ_ROLLBACK)) != SQLITE_DONE)
+			reader->broken = true;
+		if (more)
+			sync_file(c);
 		/* What this round copied had come during the one before; so much will have come during this one. */
-		if (copied - before < PAGES_LEFT)
-			break;
+		more = more && !reader->broken && copied - before >= PAGES_LEFT;
 	}
+}
+
+/* Where this fails, the writer does it when the log has grown too long. */
+static void copy(struct sq_copier *k, struct sq_conn *conn[2])
+{
+	static const enum sq_role role[2] = { SQ_CHECKPOINTER, SQ_READER };
+
+	for (int i = 0; i < 2; i++) {
+		if (conn[i] && conn[i]->broken) {
+			sq_conn_close(conn[i]);
+			conn[i] = NULL;
+		}
+		if (!conn[i] && sq_conn_open(k->path, role[i], k->timeout_ms, &conn[i], NULL))
+			return;
+		conn[i]->deadline = mono_us() + k->timeout_ms * 1000LL;
+	}
+	copy_rounds(conn[0], conn[1]);
+	k->done = true;
 }
 
 static void *copy_log(void *arg)
 {
 	struct sq_copier *k = arg;
-	struct sq_conn *c = NULL;
+	struct sq_conn *conn[2] = { NULL, NULL };
 
 	pthread_mutex_lock(&k->lock);
 	for (;;) {
@@ -66,17 +95,12 @@ static void *copy_log(void *arg)
 			break;
 		k->wanted = false;
 		pthread_mutex_unlock(&k->lock);
-		/* Where this fails, the writer does it when the log has grown too long. */
-		if (!c && sq_conn_open(k->path, SQ_CHECKPOINTER, k->timeout_ms, &c, NULL))
-			c = NULL;
-		if (c) {
-			copy_rounds(c);
-			k->done = true;
-		}
+		copy(k, conn);
 		pthread_mutex_lock(&k->lock);
 	}
 	pthread_mutex_unlock(&k->lock);
-	sq_conn_close(c);
+	sq_conn_close(conn[0]);
+	sq_conn_close(conn[1]);
 	return NULL;
 }
 

@@ -7,7 +7,8 @@
  * gathered here, and written when the frame that ends the transaction is complete, or earlier when
  * SQLite syncs or looks at the file. So the buffer holds something only inside COMMIT, while the
  * write lock is held; all else passes through. A write that fails is reported by the call that
- * flushes, which is before anybody can see the transaction.
+ * flushes, which is before anybody can see the transaction. A COMMIT that needs no fsync has no other
+ * such call: the write of its last page must flush, whichever way the header of it was written.
  */
 #include "store_sqlite.h"
 
@@ -22,7 +23,8 @@ struct wal_file {
 	char *buf;		/* what belongs at [start, start + n) of the file */
 	size_t n, cap;
 	sqlite3_int64 start, next;	/* next: end of the last write */
-	bool holding, ending;	/* ending: the frame that ends the transaction has begun */
+	bool holding, durable;	/* durable: this COMMIT syncs */
+	bool ending;		/* the header of the frame that ends the transaction was written */
 	sqlite3_file real[];
 };
 
@@ -79,19 +81,20 @@ static bool ends_transaction(const void *p, int n)
 static int wal_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
 	struct wal_file *w = (struct wal_file *)f;
-	bool adds = at == w->next;
-	int rc;
+	/* Where another process wrote last, even the first frame of this COMMIT does not follow on. */
+	bool gather = w->holding && at == w->next && w->n + (size_t)n <= BUFFER_MAX;
+	int rc = SQLITE_OK;
 
 	w->next = at + n;
-	if (!w->holding || !adds || w->n + (size_t)n > BUFFER_MAX) {
+	if (gather)
+		append(w, p, (size_t)n, at);
+	if (!gather || w->ending)	/* ending: this is the last frame's page, or comes after it */
 		rc = flush(w);
-		return rc == SQLITE_OK ? w->real->pMethods->xWrite(w->real, p, n, at) : rc;
-	}
-	append(w, p, (size_t)n, at);
-	if (w->ending)
-		return flush(w);	/* the page of the last frame, and whatever comes after it */
-	w->ending = ends_transaction(p, n);
-	return SQLITE_OK;
+	if (!gather && rc == SQLITE_OK)
+		rc = w->real->pMethods->xWrite(w->real, p, n, at);
+	if (w->holding && ends_transaction(p, n))
+		w->ending = true;
+	return rc;
 }
 
 static int wal_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
@@ -108,11 +111,15 @@ static int wal_truncate(sqlite3_file *f, sqlite3_int64 size)
 	return rc == SQLITE_OK ? real_of(f)->pMethods->xTruncate(real_of(f), size) : rc;
 }
 
+/* Of a COMMIT that need not be durable only the last sync is left out; the one after the log's own header stays. */
 static int wal_sync(sqlite3_file *f, int flags)
 {
-	int rc = flush((struct wal_file *)f);
+	struct wal_file *w = (struct wal_file *)f;
+	int rc = flush(w);
 
-	return rc == SQLITE_OK ? real_of(f)->pMethods->xSync(real_of(f), flags) : rc;
+	if (rc != SQLITE_OK || (w->holding && w->ending && !w->durable))
+		return rc;
+	return w->real->pMethods->xSync(w->real, flags);
 }
 
 static int wal_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -221,22 +228,28 @@ static struct wal_file *wal_of(struct sq_conn *c)
 	return (struct wal_file *)f;
 }
 
-void sq_wal_hold(struct sq_conn *c)
+void sq_wal_hold(struct sq_conn *c, bool durable)
 {
 	struct wal_file *w = wal_of(c);
 
 	if (w) {
 		w->holding = true;
+		w->durable = durable;
 		w->ending = false;
 	}
 }
 
-void sq_wal_drop(struct sq_conn *c)
+int sq_wal_drop(struct sq_conn *c, int rc)
 {
 	struct wal_file *w = wal_of(c);
 
-	if (w) {
-		w->holding = false;
+	if (!w)
+		return rc;
+	w->holding = false;
+	if (rc != SQLITE_DONE) {
 		w->n = 0;
+		return rc;
 	}
+	/* Nothing is left when all is well. What is gets written all the same: others believe in that page by now. */
+	return flush(w) == SQLITE_OK ? rc : SQLITE_IOERR;
 }

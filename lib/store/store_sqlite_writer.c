@@ -66,7 +66,7 @@ static struct sq_job *take_job(struct sq_writer *w, int room, bool lazy_only)
 	return j;
 }
 
-static enum err begin(struct sq_writer *w, bool lazy, struct error *e)
+static enum err begin(struct sq_writer *w, struct error *e)
 {
 	if (w->g.c && w->g.c->broken) {
 		sq_conn_close(w->g.c);
@@ -82,11 +82,8 @@ static enum err begin(struct sq_writer *w, bool lazy, struct error *e)
 		sq_book_end(w->g.book, false);
 	}
 	w->g.c->deadline = mono_us() + w->s->timeout_ms * 1000LL;
-	/* Without the fsync a commit still survives the death of every process, only not a power cut. */
-	int rc = lazy ? sq_run(sq_st(w->g.c, SQ_SYNC_NORMAL)) : SQLITE_DONE;
+	int rc = sq_run(sq_st(w->g.c, SQ_BEGIN_WRITE));
 
-	if (rc == SQLITE_DONE)
-		rc = sq_run(sq_st(w->g.c, SQ_BEGIN_WRITE));
 	sq_counts_begin(w->g.counts);
 	return rc == SQLITE_DONE ? OK : sq_fail(w->g.c, e, rc, "begin");
 }
@@ -99,7 +96,7 @@ static void abandon(struct sq_writer *w)
 	sq_book_end(w->g.book, false);
 }
 
-static enum err commit(struct sq_writer *w, struct error *e)
+static enum err commit(struct sq_writer *w, bool lazy, struct error *e)
 {
 	enum err err = sq_counts_write(w->g.counts, w->g.c, e);
 
@@ -109,10 +106,9 @@ static enum err commit(struct sq_writer *w, struct error *e)
 	}
 	sqlite3_stmt *st = sq_st(w->g.c, SQ_COMMIT);
 
-	sq_wal_hold(w->g.c);
-	int rc = sq_run(st);
+	sq_wal_hold(w->g.c, !lazy);
+	int rc = sq_wal_drop(w->g.c, sq_run(st));
 
-	sq_wal_drop(w->g.c);
 	if (rc == SQLITE_DONE) {
 		sq_book_end(w->g.book, true);
 		return OK;
@@ -137,7 +133,7 @@ static enum err run_group(struct sq_writer *w, struct sq_job **jobs, bool lazy, 
 {
 	int64_t until = mono_us() + GROUP_US;
 	struct sq_job **end = jobs;
-	enum err err = begin(w, lazy, e);
+	enum err err = begin(w, e);
 	int room = GROUP_COST;
 
 	while (!err) {
@@ -159,9 +155,7 @@ static enum err run_group(struct sq_writer *w, struct sq_job **jobs, bool lazy, 
 	if (err)
 		abandon(w);
 	else
-		err = commit(w, e);
-	if (lazy && w->g.c && sq_run(sq_st(w->g.c, SQ_SYNC_FULL)) != SQLITE_DONE)
-		w->g.c->broken = true;
+		err = commit(w, lazy, e);
 	arena_reset(&w->g.scratch);
 	return err;
 }
@@ -202,14 +196,9 @@ static void tell_all(struct sq_job *jobs, enum err err, const struct error *e)
 	}
 }
 
-/* Work on the queue once. The caller holds `busy` and the locks between processes. */
-static void work_once(struct sq_writer *w)
+static void run_jobs(struct sq_writer *w, struct sq_job *jobs)
 {
-	struct sq_job *jobs = take_job(w, GROUP_COST, false);
 	struct error e = { 0 };
-
-	if (!jobs)
-		return;
 	enum err err = run_group(w, &jobs, jobs->lazy, true, &e);
 
 	if ((err == ERR_DISK_FULL || err == ERR_INTERNAL) && jobs->next)
@@ -218,13 +207,18 @@ static void work_once(struct sq_writer *w)
 		tell_all(jobs, err, &e);
 }
 
-/* --- who works ------------------------------------------------------------------------------------------ */
-
-static void after_group(struct sq_writer *w)
+/* Work on the queue once. The caller holds `busy` and the locks between processes. */
+static void work_once(struct sq_writer *w)
 {
-	if (w->g.c && !w->g.c->broken)
+	struct sq_job *jobs = take_job(w, GROUP_COST, false);
+
+	if (jobs)
+		run_jobs(w, jobs);
+	if (jobs && w->g.c && !w->g.c->broken)
 		sq_copier_check(w->copier, w->g.c, w->wal_pages);
 }
+
+/* --- who works ------------------------------------------------------------------------------------------ */
 
 static void hand_over(struct sq_writer *w)
 {
@@ -240,7 +234,6 @@ static void lead(struct sq_writer *w)
 	if (got) {
 		work_once(w);
 		sq_lock_release(w->lock_fd);
-		after_group(w);
 	}
 	pthread_mutex_lock(&w->lock);
 	if (w->head || !got) {
@@ -267,7 +260,6 @@ static void *work(void *arg)
 			if (sq_lock_wait(w->lock_fd, &w->stop)) {
 				work_once(w);
 				sq_lock_release(w->lock_fd);
-				after_group(w);
 			} else {
 				usleep(10000);
 			}
