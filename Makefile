@@ -17,6 +17,8 @@ B       ?= build-cov
 else
 B       ?= build
 endif
+# One name for one folder: the dependencies noted in it name the objects by it, and would not be seen under another.
+override B := $(patsubst $(CURDIR)/%,%,$(abspath $(B)))
 
 VERSION := $(shell sed -n 's/^\#\# \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
 GITREV  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)

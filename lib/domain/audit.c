@@ -19,7 +19,7 @@ static const char no_hash[] = "0000000000000000000000000000000000000000000000000
 /* This process' chain. A fork, another store (tests open several) or an unknown outcome begins a new one. */
 static struct {
 	pthread_mutex_t lock;
-	const struct store *store;
+	uint64_t store;			/* store_number() */
 	pid_t pid;
 	char id[ID_TEXT];
 	int64_t seq;
@@ -44,7 +44,7 @@ static struct {
 
 static void begin_chain(const struct store *s)
 {
-	chain.store = s;
+	chain.store = store_number(s);
 	chain.pid = getpid();
 	id_new(chain.id);
 	chain.seq = 0;
@@ -143,7 +143,7 @@ static struct mark chain_mark(const struct store *s)
 {
 	struct mark m;
 
-	if (chain.store != s || chain.pid != getpid())
+	if (chain.store != store_number(s) || chain.pid != getpid())
 		begin_chain(s);
 	m.seq = chain.seq;
 	memcpy(m.head, chain.head, sizeof(m.head));

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "store.h"
 
+#include <stdatomic.h>
+
 #if __has_include("store_mongo.h")
 #define WITH_MONGO 1
 #else
 #define WITH_MONGO 0
 #endif
 
-enum err store_open(const struct store_options *o, struct store **out, struct error *e)
+static enum err open_by_uri(const struct store_options *o, struct store **out, struct error *e)
 {
-	*out = NULL;
 	if (!o->uri || !*o->uri)
 		return error_public(e, ERR_VALIDATION, "STORE_URI is not set.");
 	if (!strncmp(o->uri, "sqlite:", 7))
@@ -22,6 +23,18 @@ enum err store_open(const struct store_options *o, struct store **out, struct er
 #endif
 	}
 	return error_public(e, ERR_VALIDATION, "STORE_URI must begin with sqlite:/// or mongodb://.");
+}
+
+enum err store_open(const struct store_options *o, struct store **out, struct error *e)
+{
+	static atomic_uint_fast64_t opened;
+
+	*out = NULL;
+	enum err err = open_by_uri(o, out, e);
+
+	if (*out)
+		(*out)->number = ++opened;
+	return err;
 }
 
 void store_close(struct store *s)
@@ -38,6 +51,11 @@ enum err store_ping(struct store *s, struct error *e)
 const char *store_name(const struct store *s)
 {
 	return s->ops->name;
+}
+
+uint64_t store_number(const struct store *s)
+{
+	return s->number;
 }
 
 bool store_prefers_queue(const struct store *s)

@@ -281,6 +281,8 @@ void store_close(struct store *s);
 /* OK when a read works now. */
 enum err store_ping(struct store *s, struct error *e) MUST_CHECK;
 const char *store_name(const struct store *s);		/* "sqlite" or "mongodb" */
+/* Counts the stores this process has opened, from 1: unlike an address, never that of an earlier one. */
+uint64_t store_number(const struct store *s);
 /* True where claiming by ids from the queue beats the store's own ordered claim. */
 bool store_prefers_queue(const struct store *s);
 
@@ -327,6 +329,7 @@ struct store_ops {
 /* First member of every implementation's own struct. */
 struct store {
 	const struct store_ops *ops;
+	uint64_t number;
 };
 
 enum err store_sqlite_open(const struct store_options *o, struct store **out, struct error *e) MUST_CHECK;
