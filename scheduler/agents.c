@@ -15,7 +15,8 @@
 
 #define TICK_MS 1000
 #define SCAN_MS 10000
-#define SCAN_SHARE 20		/* scans that changes cause take at most this part of the time */
+#define SCAN_PER_MS 5		/* scans that changes cause read at most so many records in a ms, on the average … */
+#define SCAN_SHARE 2		/* … and take at most this part of the time */
 #define SILENT_BATCH 100
 
 struct target {
@@ -28,6 +29,7 @@ struct target {
 struct watch {
 	_Atomic int64_t quiet_until_ms;
 	int64_t scanned_us, scan_took_us;
+	int n_scanned;
 	bool changed;			/* some agent has, since the last scan */
 	struct target *targets;
 	int n_targets;
@@ -205,8 +207,11 @@ static enum err scan(struct sched *s, struct op *op)
 	w->changed = false;
 	enum err err = read_all(op, &sc);
 
-	if (err)
+	if (err) {
+		w->changed = true;
 		return err;
+	}
+	w->n_scanned = sc.n;
 	w->scanned_us = mono_us();
 	w->scan_took_us = w->scanned_us - begun;
 	fleet_set(s, sc.agents, sc.n);
@@ -235,11 +240,16 @@ static void probe(struct sched *s, int64_t now)
 	}
 }
 
-/* ms until the next scan; 0: now. */
+/*
+ * ms until the next scan; 0: now. A new agent is to be known at once. That a scan took long says little where the
+ * fleet is small: the store was slow just then.
+ */
 static int64_t until_scan(const struct watch *w)
 {
 	int64_t since_ms = (mono_us() - w->scanned_us) / 1000;
-	int64_t least_ms = w->scan_took_us / 1000 * SCAN_SHARE;
+	int64_t took_ms = w->scan_took_us / 1000 * SCAN_SHARE;
+	int64_t read_ms = w->n_scanned / SCAN_PER_MS;
+	int64_t least_ms = took_ms > read_ms ? took_ms : read_ms;
 	int64_t wait_ms = (w->changed && least_ms < SCAN_MS ? least_ms : SCAN_MS) - since_ms;
 
 	return !w->scanned_us || wait_ms < 0 ? 0 : wait_ms;
