@@ -183,7 +183,7 @@ static bool start(struct error *e)
 	uv_timer_start(&loop.tick, on_tick, (uint64_t)ms, (uint64_t)ms);
 	raise_limits();
 	api_start(&relay.loop, relay.cfg.api_socket);
-	return !redis_start(&relay.loop, relay.cfg.redis_url, &ears, e) && serve_start();
+	return !redis_start(&relay.loop, relay.cfg.redis_url, &ears, e) && !serve_start(e);
 }
 
 static int serve(void)

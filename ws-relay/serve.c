@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "serve.h"
 
+#include <errno.h>
 #include <libwebsockets.h>
+#include <netdb.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "../lib/base/limits.h"
 #include "../lib/base/log.h"
@@ -151,7 +154,30 @@ static const struct lws_protocols protocols[] = {
 
 static struct lws_vhost *vhost;
 
-bool serve_start(void)
+/* libwebsockets says that it could not listen, not why: try once more, for the reason. */
+static const char *why_not(const char *host)
+{
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found;
+	char port[8];
+	int on = 1;
+
+	snprintf(port, sizeof(port), "%d", (int)relay.cfg.ws_port);
+	int rc = getaddrinfo(host, port, &hints, &found);
+
+	if (rc)
+		return gai_strerror(rc);
+	int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, 0);
+	bool bound = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) &&
+		     !bind(fd, found->ai_addr, found->ai_addrlen);
+	const char *why = bound ? "it works now" : strerrordesc_np(errno);
+
+	freeaddrinfo(found);
+	if (fd >= 0)
+		close(fd);
+	return why;
+}
+
+enum err serve_start(struct error *e)
 {
 	struct lws_context_creation_info info = { 0 };
 	void *loops[] = { &relay.loop };
@@ -175,17 +201,14 @@ bool serve_start(void)
 	info.vhost_name = "relay";
 	info.pcontext = &relay.lws;
 	relay.lws = lws_create_context(&info);
-	if (!relay.lws) {
-		log_at(LOG_CRITICAL, "libwebsockets cannot start; is libwebsockets-evlib-uv installed?");
-		return false;
-	}
+	if (!relay.lws)
+		return error_public(e, ERR_UNAVAILABLE, "libwebsockets does not start; is libwebsockets-evlib-uv installed?");
 	vhost = lws_create_vhost(relay.lws, &info);
-	if (!vhost) {
-		log_at(LOG_CRITICAL, "cannot listen on %s port %lld", host, (long long)relay.cfg.ws_port);
-		return false;
-	}
+	if (!vhost)
+		return error_public(e, ERR_UNAVAILABLE, "WS_HOST %s, WS_PORT %lld cannot be listened on: %s", host,
+				    (long long)relay.cfg.ws_port, why_not(host));
 	relay.port = lws_get_vhost_listen_port(vhost);
-	return true;
+	return OK;
 }
 
 void serve_stop(void)

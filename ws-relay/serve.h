@@ -3,10 +3,10 @@
 #ifndef RELAY_SERVE_H
 #define RELAY_SERVE_H
 
-#include <stdbool.h>
+#include "../lib/base/error.h"
 
-/* Listen. False: said why in the log. */
-bool serve_start(void);
+/* Listen. ERR_UNAVAILABLE: the message names the setting and why. */
+enum err serve_start(struct error *e) MUST_CHECK;
 void serve_stop(void);
 /* After the loop has run out. */
 void serve_finish(void);
