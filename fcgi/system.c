@@ -223,14 +223,13 @@ static enum err running_stages(struct req *r, struct buf *out)
 	buf_adds(out, "# HELP mcp_pipeline_progress Share of a running stage's tasks that are done.\n"
 		      "# TYPE mcp_pipeline_progress gauge\n");
 	for (int i = 0; i < n && !err; i++) {
-		err = execution_count(&r->op, list[i]);
 		for (int s = 1; s <= list[i]->n_stages && !err; s++) {
 			const struct stage_state *st = &list[i]->state[s];
 
 			if (st->status == STAGE_RUNNING && st->tasks)
 				buf_addf(out, "mcp_pipeline_progress{pipeline_id=\"%s\",execution_id=\"%s\",stage=\"%d\"} %.4f\n",
 					 list[i]->pipeline_id, list[i]->id, s,
-					 (double)list[i]->counts[s][TASK_COMPLETED] / (double)st->tasks);
+					 (double)list[i]->counts.n[s][TASK_COMPLETED] / (double)st->tasks);
 		}
 	}
 	return err;

@@ -100,7 +100,7 @@ static void stage_ends(struct op *op, struct execution *ex, int s, enum stage_st
 static void settle_stages(struct op *op, struct execution *ex, struct pass *p)
 {
 	for (int s = 1; s <= ex->n_stages; s++) {
-		const int64_t *c = ex->counts[s];
+		const int64_t *c = ex->counts.n[s];
 
 		if (ex->state[s].status != STAGE_RUNNING)
 			continue;
@@ -373,7 +373,7 @@ static const char *started_answer(struct op *op, struct execution *ex)
 {
 	ex->counted = true;
 	for (int s = 1; s <= ex->n_stages; s++)
-		ex->counts[s][TASK_PENDING] = ex->state[s].tasks;
+		ex->counts.n[s][TASK_PENDING] = ex->state[s].tasks;
 	return execution_text(op, ex);
 }
 

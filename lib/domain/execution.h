@@ -38,7 +38,7 @@ struct execution {
 	const char *webhook, *email;
 	const char *created_by, *error;
 	int64_t created_at, updated_at, started_at, completed_at;
-	int64_t counts[LIMIT_STAGES + 1][TASK_STATUS_COUNT];
+	struct stage_counts counts;
 	bool counted;
 };
 
@@ -64,6 +64,7 @@ enum err execution_start(struct op *op, const struct pipeline *p, const struct e
 enum err execution_load(struct op *op, const char *id, struct execution **out) MUST_CHECK;
 /* Fill counts from the store (once). */
 enum err execution_count(struct op *op, struct execution *ex) MUST_CHECK;
+/* A page of them, counted. */
 enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status, const char *cursor, int limit,
 			 struct execution ***out, int *n, const char **next) MUST_CHECK;
 

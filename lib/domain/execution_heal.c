@@ -12,7 +12,7 @@
 
 static int64_t live(const struct execution *ex, int s)
 {
-	const int64_t *c = ex->counts[s];
+	const int64_t *c = ex->counts.n[s];
 
 	return c[TASK_PENDING] + c[TASK_ASSIGNED] + c[TASK_RUNNING] + c[TASK_RETRYING];
 }
@@ -22,7 +22,7 @@ static int64_t all(const struct execution *ex, int s)
 	int64_t n = 0;
 
 	for (int i = 0; i < TASK_STATUS_COUNT; i++)
-		n += ex->counts[s][i];
+		n += ex->counts.n[s][i];
 	return n;
 }
 
@@ -32,7 +32,7 @@ static bool may_advance(const struct execution *ex)
 	bool running = false;
 
 	for (int s = 1; s <= ex->n_stages; s++) {
-		const int64_t *c = ex->counts[s];
+		const int64_t *c = ex->counts.n[s];
 
 		if (ex->state[s].status != STAGE_RUNNING)
 			continue;

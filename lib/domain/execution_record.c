@@ -115,8 +115,26 @@ enum err execution_count(struct op *op, struct execution *ex)
 {
 	if (ex->counted)
 		return OK;
+	const char *id = ex->id;
+
 	ex->counted = true;
-	return store_stage_counts(op->app->store, ex->id, ex->counts, op->err);
+	return store_stage_counts(op->app->store, &id, 1, &ex->counts, op->err);
+}
+
+static enum err count_all(struct op *op, struct execution **list, int n)
+{
+	const char **ids = arena_calloc(op->arena, (size_t)n + 1, sizeof(*ids));
+	struct stage_counts *counts = arena_calloc(op->arena, (size_t)n + 1, sizeof(*counts));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = list[i]->id;
+	enum err err = store_stage_counts(op->app->store, ids, n, counts, op->err);
+
+	for (int i = 0; i < n && !err; i++) {
+		list[i]->counts = counts[i];
+		list[i]->counted = true;
+	}
+	return err;
 }
 
 enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status, const char *cursor, int limit,
@@ -141,7 +159,7 @@ enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status
 		if (!err && (!status || status >> ex->status & 1))
 			(*out)[(*n)++] = ex;
 	}
-	return err;
+	return err ? err : count_all(op, *out, *n);
 }
 
 double execution_progress(const struct execution *ex)
@@ -158,7 +176,7 @@ double execution_progress(const struct execution *ex)
 		if (st->status == STAGE_COMPLETED || (st->status == STAGE_FAILED && !ex->stages[s].required))
 			sum += 1;
 		else if (st->tasks > 0)
-			sum += (double)ex->counts[s][TASK_COMPLETED] / (double)st->tasks;
+			sum += (double)ex->counts.n[s][TASK_COMPLETED] / (double)st->tasks;
 	}
 	return of ? sum / of : 1;
 }
@@ -202,7 +220,7 @@ static void stage_json(const struct execution *ex, int s, struct jw *w)
 	jw_key(w, "task_counts");
 	jw_obj(w);
 	for (int i = 0; i < TASK_STATUS_COUNT; i++)
-		jw_kint(w, task_status_names[i], ex->counts[s][i]);
+		jw_kint(w, task_status_names[i], ex->counts.n[s][i]);
 	jw_end_obj(w);
 	jw_key(w, "depends_on");
 	jw_arr(w);
@@ -254,8 +272,8 @@ static void metrics_json(const struct op *op, const struct execution *ex, struct
 
 	for (int s = 1; s <= ex->n_stages; s++) {
 		for (int i = 0; i < TASK_STATUS_COUNT; i++)
-			tasks += ex->counts[s][i];
-		done += ex->counts[s][TASK_COMPLETED];
+			tasks += ex->counts.n[s][i];
+		done += ex->counts.n[s][TASK_COMPLETED];
 	}
 	jw_key(w, "metrics");
 	jw_obj(w);

@@ -127,11 +127,12 @@ enum err store_tasks_list(struct store *s, const struct task_filter *f, struct a
 	return s->ops->tasks_list(s, &filter, a, out, e);
 }
 
-enum err store_stage_counts(struct store *s, const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT],
+enum err store_stage_counts(struct store *s, const char *const *execution_ids, int n, struct stage_counts *out,
 			    struct error *e)
 {
-	memset(counts, 0, sizeof(int64_t) * 7 * TASK_STATUS_COUNT);
-	return s->ops->stage_counts(s, execution_id, counts, e);
+	for (int i = 0; i < n; i++)
+		out[i] = (struct stage_counts){ 0 };
+	return n > 0 ? s->ops->stage_counts(s, execution_ids, n, out, e) : OK;
 }
 
 enum err store_queue_depth(struct store *s, struct queue_depth *out, struct error *e)

@@ -187,9 +187,13 @@ struct task_page {
 enum err store_tasks_list(struct store *s, const struct task_filter *f, struct arena *a, struct task_page *out,
 			  struct error *e) MUST_CHECK;
 
-/* counts[stage][status] of an execution's tasks; stage 0 unused. */
-enum err store_stage_counts(struct store *s, const char *execution_id,
-			    int64_t counts[7][TASK_STATUS_COUNT], struct error *e) MUST_CHECK;
+/* How many tasks of an execution have which status, by stage; stage 0 unused. */
+struct stage_counts {
+	int64_t n[7][TASK_STATUS_COUNT];
+};
+/* Of n executions, different ones, into out[0 … n - 1]; one question however many they are. */
+enum err store_stage_counts(struct store *s, const char *const *execution_ids, int n, struct stage_counts *out,
+			    struct error *e) MUST_CHECK;
 /* Claimable tasks by priority, and the oldest's created_at (0: none). */
 struct queue_depth {
 	int64_t ready[PRIO_COUNT], oldest[PRIO_COUNT];
@@ -301,8 +305,8 @@ struct store_ops {
 			      struct arena *a, struct task **out, struct error *e);
 	enum err (*tasks_list)(struct store *s, const struct task_filter *f, struct arena *a,
 			       struct task_page *out, struct error *e);
-	enum err (*stage_counts)(struct store *s, const char *execution_id,
-				 int64_t counts[7][TASK_STATUS_COUNT], struct error *e);
+	enum err (*stage_counts)(struct store *s, const char *const *execution_ids, int n, struct stage_counts *out,
+				 struct error *e);
 	enum err (*queue_depth)(struct store *s, struct queue_depth *out, struct error *e);
 	enum err (*tasks_due)(struct store *s, enum due_kind kind, int64_t now, int limit, struct arena *a,
 			      struct task ***out, int *n, struct error *e);

@@ -22,32 +22,56 @@ static int64_t sub_int(const bson_t *doc, const char *key)
 	return 0;
 }
 
-enum err mg_stage_counts(struct store *base, const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT],
+struct counted {
+	const char *id;
+	struct stage_counts *counts;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct counted *)a)->id, ((const struct counted *)b)->id);
+}
+
+/* One group of an answer, into the counts of its execution. */
+static void add_stage(const struct counted *list, int n, const bson_t *doc)
+{
+	struct counted key = { .id = sub_str(doc, "_id.execution") };
+	const struct counted *at = bsearch(&key, list, (size_t)n, sizeof(*list), by_id);
+	int64_t stage = sub_int(doc, "_id.stage");
+	int status = mg_enum_of(mg_status_names, TASK_STATUS_COUNT, sub_str(doc, "_id.status"));
+
+	if (at && stage >= 0 && stage <= 6)
+		at->counts->n[stage][status] += mg_doc_int(doc, "n");
+}
+
+enum err mg_stage_counts(struct store *base, const char *const *execution_ids, int n, struct stage_counts *out,
 			 struct error *e)
 {
-	bson_t opts = BSON_INITIALIZER;
-	bson_t *pipeline = BCON_NEW("pipeline", "[",
-		"{", "$match", "{", "execution_id", BCON_UTF8(execution_id), "}", "}",
-		"{", "$group", "{", "_id", "{", "stage", BCON_UTF8("$stage"), "status", BCON_UTF8("$status"), "}",
-		"n", "{", "$sum", BCON_INT64(1), "}", "}", "}", "]");
+	struct counted *list = xcalloc((size_t)n, sizeof(*list));
+	bson_t match = BSON_INITIALIZER, opts = BSON_INITIALIZER;
 	struct mg_cursor c;
 	const bson_t *doc;
+
+	for (int i = 0; i < n; i++)
+		list[i] = (struct counted){ execution_ids[i], &out[i] };
+	qsort(list, (size_t)n, sizeof(*list), by_id);
+	mg_ids(&match, "execution_id", execution_ids, n);
+	bson_t *pipeline = BCON_NEW("pipeline", "[", "{", "$match", BCON_DOCUMENT(&match), "}",
+		"{", "$group", "{", "_id", "{", "execution", BCON_UTF8("$execution_id"), "stage", BCON_UTF8("$stage"),
+		"status", BCON_UTF8("$status"), "}", "n", "{", "$sum", BCON_INT64(1), "}", "}", "}", "]");
 
 	BSON_APPEND_UTF8(&opts, "hint", "execution");
 	enum err err = mg_aggregate(mg_of(base), NULL, "tasks", pipeline, &opts, MG_MAJORITY, &c, e);
 
 	if (!err) {
-		while ((doc = mg_next(&c))) {
-			int64_t stage = sub_int(doc, "_id.stage");
-			int status = mg_enum_of(mg_status_names, TASK_STATUS_COUNT, sub_str(doc, "_id.status"));
-
-			if (stage >= 0 && stage <= 6)
-				counts[stage][status] += mg_doc_int(doc, "n");
-		}
+		while ((doc = mg_next(&c)))
+			add_stage(list, n, doc);
 		err = mg_end(&c, e);
 	}
 	bson_destroy(pipeline);
 	bson_destroy(&opts);
+	bson_destroy(&match);
+	free(list);
 	return err;
 }
 

@@ -245,7 +245,7 @@ enum err sq_tasks_list(struct store *s, const struct task_filter *f, struct aren
 		       struct error *e) MUST_CHECK;
 enum err sq_tasks_get(struct store *s, const char *const *ids, int n, enum task_cols cols, struct arena *a,
 		      struct task **out, struct error *e) MUST_CHECK;
-enum err sq_stage_counts(struct store *s, const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT],
+enum err sq_stage_counts(struct store *s, const char *const *execution_ids, int n, struct stage_counts *out,
 			 struct error *e) MUST_CHECK;
 enum err sq_queue_depth(struct store *s, struct queue_depth *out, struct error *e) MUST_CHECK;
 enum err sq_tasks_due(struct store *s, enum due_kind kind, int64_t now, int limit, struct arena *a,

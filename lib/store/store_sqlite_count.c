@@ -251,17 +251,10 @@ enum err sq_counts_write(struct sq_counts *n, struct sq_conn *c, struct error *e
 
 /* --- reading them --------------------------------------------------------------------------------- */
 
-enum err sq_stage_counts(struct store *base, const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT],
-			 struct error *e)
+static int read_stages(struct sq_conn *c, const char *execution_id, struct stage_counts *out)
 {
-	struct sqlite_store *s = (struct sqlite_store *)base;
-	struct sq_conn *c;
-	struct sq_id id;
-	enum err err = sq_read_begin(s, &c, e);
-
-	if (err)
-		return err;
 	sqlite3_stmt *st = sq_st(c, SQ_STAGE_COUNTS);
+	struct sq_id id;
 	int rc;
 
 	sq_bind_id(st, 1, execution_id, &id);
@@ -269,11 +262,28 @@ enum err sq_stage_counts(struct store *base, const char *execution_id, int64_t c
 		int stage = sqlite3_column_int(st, 0);
 
 		for (int i = 0; i < TASK_STATUS_COUNT && stage >= 0 && stage < 7; i++)
-			counts[stage][i] = sqlite3_column_int64(st, 1 + i);
+			out->n[stage][i] = sqlite3_column_int64(st, 1 + i);
 	}
-	if (rc != SQLITE_DONE)
-		err = sq_fail(c, e, rc, "stage counts");
 	sqlite3_reset(st);
+	return rc;
+}
+
+enum err sq_stage_counts(struct store *base, const char *const *execution_ids, int n, struct stage_counts *out,
+			 struct error *e)
+{
+	struct sqlite_store *s = (struct sqlite_store *)base;
+	struct sq_conn *c;
+	enum err err = sq_read_begin(s, &c, e);
+
+	if (err)
+		return err;
+	err = sq_snapshot(c, e);
+	for (int i = 0; i < n && !err; i++) {
+		int rc = read_stages(c, execution_ids[i], &out[i]);
+
+		if (rc != SQLITE_DONE)
+			err = sq_fail(c, e, rc, "stage counts");
+	}
 	sq_read_end(s, c);
 	return err;
 }

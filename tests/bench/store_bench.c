@@ -471,7 +471,8 @@ static void lists(int rows)
 	struct arena a;
 	struct error e;
 	struct queue_depth d;
-	int64_t at, counts[7][TASK_STATUS_COUNT];
+	struct stage_counts counts;
+	int64_t at;
 
 	arena_init(&a);
 	error_init(&e, &a);
@@ -486,8 +487,11 @@ static void lists(int rows)
 	if (!json)
 		printf(", next due %.3f ms", (double)(mono_us() - begun) / 1e5);
 	begun = mono_us();
-	for (int i = 0; i < 100; i++)
-		check(store_stage_counts(s, executions[i], counts, &e), &e, "stage counts");
+	for (int i = 0; i < 100; i++) {
+		const char *id = executions[i];
+
+		check(store_stage_counts(s, &id, 1, &counts, &e), &e, "stage counts");
+	}
 	if (!json)
 		printf(", stage counts %.3f ms\n", (double)(mono_us() - begun) / 1e5);
 	arena_release(&a);

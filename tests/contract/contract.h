@@ -74,6 +74,7 @@ enum err put(struct store *s, const struct record *r, int64_t expect_rev, int64_
 enum err rec_delete(struct store *s, enum record_kind kind, const char *id, int64_t expect_rev,
 		    enum store_op_result *res);
 struct task *get(struct store *s, const char *id);
+enum err count_stages(const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT]);
 bool fits_all(void *arg, int64_t lane, const char *sig);
 struct claim a_claim(const char *agent, int max);
 

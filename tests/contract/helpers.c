@@ -137,6 +137,15 @@ struct task *get(struct store *s, const char *id)
 	return t;
 }
 
+enum err count_stages(const char *execution_id, int64_t counts[7][TASK_STATUS_COUNT])
+{
+	struct stage_counts c;
+	enum err err = store_stage_counts(T.s, &execution_id, 1, &c, &T.e);
+
+	memcpy(counts, c.n, sizeof(c.n));
+	return err;
+}
+
 bool fits_all(void *arg, int64_t lane, const char *sig)
 {
 	(void)arg;
