@@ -228,7 +228,7 @@ void client_welcome(struct client *c)
 	struct buf b;
 
 	c->asking = false;
-	c->s->auth_by_us = 0;
+	session_known(c->s);
 	if (c->s->kind == SESSION_EIO) {
 		sio_welcome(c);
 	} else if (c->s->kind == SESSION_PLAIN) {

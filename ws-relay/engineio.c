@@ -11,11 +11,12 @@
 #include "eio_packet.h"
 #include "eio_session.h"
 #include "socketio.h"
+#include "strangers.h"
 
 #define TABLE 8192	/* a power of two */
 #define SID_BYTES 15
 
-enum refusal { R_TRANSPORT, R_SID, R_METHOD, R_REQUEST, R_FORBIDDEN, R_VERSION, R_FULL };
+enum refusal { R_TRANSPORT, R_SID, R_METHOD, R_REQUEST, R_FORBIDDEN, R_VERSION, R_FULL, R_STRANGERS };
 
 static struct eio *table[TABLE];
 
@@ -107,14 +108,18 @@ static void answer_text(struct conn *c, const char *text, size_t n)
 static void refuse(struct conn *c, enum refusal why)
 {
 	static const char *const words[] = { "Transport unknown", "Session ID unknown", "Bad handshake method", "Bad request",
-					     "Forbidden", "Unsupported protocol version", "Too many sessions" };
-	char body[80];
-	int n = snprintf(body, sizeof(body), "{\"code\":%d,\"message\":\"%s\"}", why == R_FULL ? R_FORBIDDEN : why, words[why]);
+					     "Forbidden", "Unsupported protocol version", "Too many sessions",
+					     "Too many sessions of this address have not authenticated" };
+	/* Codes of the protocol end with its version's. */
+	enum refusal code = why > R_VERSION ? R_FORBIDDEN : why;
+	int status = why == R_FORBIDDEN ? 403 : why == R_FULL ? 503 : why == R_STRANGERS ? 429 : 400;
+	char body[96];
+	int n = snprintf(body, sizeof(body), "{\"code\":%d,\"message\":\"%s\"}", (int)code, words[why]);
 
 	c->s = NULL;
 	c->kind = CONN_HTTP;
 	relay.count.bad++;
-	http_answer(c, why == R_FORBIDDEN ? 403 : why == R_FULL ? 503 : 400, "", "application/json", body, (size_t)n);
+	http_answer(c, status, status == 429 || status == 503 ? "Retry-After: 1\r\n" : "", "application/json", body, (size_t)n);
 }
 
 static void destroy(struct eio *e)
@@ -356,6 +361,8 @@ void eio_request(struct conn *c)
 		refuse(c, R_METHOD);
 	} else if (!sid && sessions_count() >= relay.cfg.max_connections) {
 		refuse(c, R_FULL);
+	} else if (!sid && !strangers_room(c->address)) {
+		refuse(c, R_STRANGERS);
 	} else if (!sid) {
 		e = open_session(c);
 		e->echo = strncmp(c->path, "/engine.io", 10) == 0;
@@ -382,7 +389,9 @@ int eio_upgrade(struct conn *c)
 
 	if (wrong >= 0)
 		return wrong == R_FORBIDDEN ? 403 : 400;
-	return sid && !find(sid) ? 400 : 0;
+	if (sid)
+		return find(sid) ? 0 : 400;
+	return strangers_room(c->address) ? 0 : 429;
 }
 
 static bool write_now(struct conn *c, const char *text)

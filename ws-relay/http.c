@@ -15,6 +15,7 @@
 #include "redis.h"
 #include "request.h"
 #include "sse.h"
+#include "strangers.h"
 
 
 #define ANSWER_S 60
@@ -140,7 +141,7 @@ void http_error(struct conn *c, enum err code, const char *message)
 	jw_end_obj(&w);
 	snprintf(extra, sizeof(extra), "X-Request-ID: %s\r\n%s%s", c->request_id ? c->request_id : id,
 		 code == ERR_UNAUTHENTICATED ? "WWW-Authenticate: Bearer realm=\"mcp\"\r\n" : "",
-		 err_status(code) == 503 ? "Retry-After: 1\r\n" : "");
+		 err_status(code) == 503 || err_status(code) == 429 ? "Retry-After: 1\r\n" : "");
 	http_answer(c, err_status(code), extra, "application/json", b.p, b.n);
 	buf_release(&b);
 }
@@ -319,7 +320,9 @@ int http_upgrade(struct conn *c)
 		return 403;
 	if (relay.conformance)
 		return 404;
-	return plain_path(c->path, NULL, NULL) ? 0 : 404;
+	if (!plain_path(c->path, NULL, NULL))
+		return 404;
+	return strangers_room(c->address) ? 0 : 429;
 }
 
 int http_established(struct conn *c)

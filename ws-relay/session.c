@@ -12,6 +12,7 @@
 #include "client.h"
 #include "engineio.h"
 #include "http.h"
+#include "strangers.h"
 
 #define CROWD 64			/* clients that make a crowd */
 #define CROWD_GAP_US 8000	/* between two rounds of a crowd */
@@ -28,17 +29,32 @@ static struct {
 	unsigned char scratch[LWS_PRE + SCRATCH];
 } all;
 
+void session_known(struct session *s)
+{
+	if (s->auth_by_us)
+		strangers_remove(s->address);
+	s->auth_by_us = 0;
+}
+
+void session_unknown(struct session *s)
+{
+	if (s->auth_by_us)
+		return;
+	s->auth_by_us = mono_us() + LIMIT_WS_AUTH_S * 1000000LL;
+	strangers_add(s->address);
+}
+
 struct session *session_new(enum session_kind kind, const char *address)
 {
 	struct session *s = xcalloc(1, sizeof(*s));
 	int64_t now = mono_us();
 
 	s->kind = kind;
-	s->auth_by_us = now + LIMIT_WS_AUTH_S * 1000000LL;
 	s->ping_us = now + LIMIT_WS_PING_S * 1000000LL;
 	s->heard_us = s->tokens_us = now;
 	s->tokens = (double)relay.cfg.ws_message_rate / 10;
 	snprintf(s->address, sizeof(s->address), "%s", address);
+	session_unknown(s);
 	s->next = all.head;
 	if (all.head)
 		all.head->prev = s;
@@ -52,6 +68,7 @@ void session_free(struct session *s)
 {
 	while (s->clients)
 		client_free(s->clients);
+	session_known(s);
 	if (s->prev)
 		s->prev->next = s->next;
 	else

@@ -41,7 +41,7 @@ struct session {
 	struct queue q;
 	struct session *next_dirty, *next_crowd;
 	bool dirty, in_crowd, choked, closing, dead, served;	/* served: had its first authentication */
-	int64_t auth_by_us;		/* 0: no hurry any more */
+	int64_t auth_by_us;		/* 0: somebody has been let in */
 	int64_t ping_us, heard_us;	/* next ping; last sign of life */
 	int64_t close_by_us;		/* closing: the connection is cut then */
 	double tokens;			/* messages it may still send at once */
@@ -71,6 +71,7 @@ struct client {
 	struct buf early;		/* plain messages that came before it was let in, each with its length before it */
 };
 
+/* strangers_room(address) was asked before. */
 struct session *session_new(enum session_kind kind, const char *address);
 /* The last word: unlinks it, its clients and its queue. conn must be detached. */
 void session_free(struct session *s);
@@ -89,6 +90,9 @@ int session_writable(struct session *s);
 bool session_may_speak(struct session *s);
 /* The largest message it may send: little before it is known who it is. Bytes. */
 size_t session_largest(const struct session *s);
+/* Somebody has been let in; or nobody is left, and a few seconds are given once more. */
+void session_known(struct session *s);
+void session_unknown(struct session *s);
 /* A sign of life. */
 void session_heard(struct session *s);
 /* To flush at the end of the turn. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "socketio.h"
 
-#include "../lib/base/clock.h"
 #include "agents.h"
 #include "commands.h"
 #include "eio_session.h"
@@ -88,8 +87,8 @@ static void leave_nsp(struct client *c)
 
 	client_free(c);
 	/* A refusal gives no more time than there was. */
-	if (!s->clients && !s->auth_by_us)
-		s->auth_by_us = mono_us() + LIMIT_WS_AUTH_S * 1000000LL;
+	if (!s->clients)
+		session_unknown(s);
 }
 
 void sio_refuse(struct client *c, int code, const char *text)
@@ -153,7 +152,7 @@ static void echo_connect(struct session *s, const struct sio_packet *k)
 		refuse(s, k->nsp, k->nsp_len, "Invalid namespace", 0);
 		return;
 	}
-	s->auth_by_us = 0;
+	session_known(s);
 	id_new(id);
 	snprintf(json, sizeof(json), "{\"sid\":\"%s\"}", id);
 	send_to_nsp(s, '0', k->nsp, k->nsp_len, json);

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "channels.h"
 #include "commands.h"
+#include "strangers.h"
 
 void sse_request(struct conn *c)
 {
@@ -19,6 +20,10 @@ void sse_request(struct conn *c)
 	}
 	if (!got) {
 		http_error(c, ERR_UNAUTHENTICATED, NULL);
+		return;
+	}
+	if (!strangers_room(c->address)) {
+		http_error(c, ERR_RATE, "Too many connections of this address have not authenticated yet; try again.");
 		return;
 	}
 	struct session *s = session_new(SESSION_SSE, c->address);

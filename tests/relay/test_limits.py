@@ -245,6 +245,47 @@ def test_strangers_may_not_say_much(panel):
         link.close()
 
 
+def test_one_address_may_not_take_all_connections(panel):
+    """256 sessions nobody has been named for; others are let in meanwhile, and room comes back."""
+    def status(url, **more):
+        link = Raw(url, **more)
+        links.append(link)
+        return link.status
+
+    def polling(headers):
+        ask = urllib.request.Request(panel.relay_url + "/socket.io/?EIO=4&transport=polling", headers=headers)
+        try:
+            with urllib.request.urlopen(ask, None, 10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as e:
+            return e.code
+
+    def refused():
+        with urllib.request.urlopen(panel.relay_url + "/health", timeout=5) as answer:
+            return json.load(answer)["refused"]
+
+    links = []
+    before = refused()
+    # A web server in front (the loopback is trusted) says who it is; the rest of an IPv6 network is the same one.
+    mine, also_mine, other = ("X-Forwarded-For: %s\r\n" % a for a in ("2001:db8:1:2::1", "2001:db8:1:2:3::9", "2001:db8:1:3::1"))
+    assert [status(direct(panel), headers=mine) for _ in range(256)] == [101] * 256
+    assert status(direct(panel), headers=also_mine) == 429
+    assert status(direct(panel).replace("/ws", "/socket.io/?EIO=4&transport=websocket"), headers=mine) == 429
+    assert polling({"X-Forwarded-For": "2001:db8:1:2::7"}) == 429
+    assert polling({"X-Forwarded-For": "2001:db8:1:3::7"}) == 200
+    assert status(direct(panel), headers=other, token=panel.admin_token) == 101
+    assert refused() > before
+    # Whoever is let in is none of them any more, and neither is who left.
+    links[0].frame(json.dumps({"type": "auth", "token": panel.admin_token}))
+    assert json.loads(links[0].text())["type"] == "auth.ok"
+    assert status(direct(panel), headers=mine) == 101
+    assert status(direct(panel), headers=mine) == 429
+    links[1].close()
+    panel.wait_for(lambda: status(direct(panel), headers=mine) == 101, 10, "room for one more")
+    for link in links:
+        link.close()
+
+
 def test_a_refused_connect_gives_no_more_time(panel):
     """Engine.IO without a namespace lasts five seconds, however often a wrong token is tried."""
     def ask(data=None):

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#include "strangers.h"
+
+#include <string.h>
+
+#include "../lib/base/id.h"
+#include "../lib/base/limits.h"
+#include "../lib/net/netmatch.h"
+
+#define CELLS 4096	/* a power of two */
+
+static unsigned *cell_of(const char *address)
+{
+	static unsigned cells[CELLS];
+	static uint64_t seed;
+	struct ip ip = { { 0 } };
+
+	if (!seed)
+		random_bytes(&seed, sizeof(seed));
+	/* What is no address (a UNIX socket's peer) is all one. */
+	if (ip_parse(address, &ip) && !ip_is_v4(&ip))
+		memset(ip.b + 8, 0, 8);
+	uint64_t h = seed;
+
+	for (size_t i = 0; i < sizeof(ip.b); i++)
+		h = (h ^ ip.b[i]) * 1099511628211U;
+	return &cells[h >> 32 & (CELLS - 1)];
+}
+
+bool strangers_room(const char *address)
+{
+	return *cell_of(address) < LIMIT_WS_STRANGERS;
+}
+
+void strangers_add(const char *address)
+{
+	++*cell_of(address);
+}
+
+void strangers_remove(const char *address)
+{
+	--*cell_of(address);
+}
