@@ -24,7 +24,7 @@ enum err task_claim(struct op *op, const char *agent_id, const struct claim_in *
 	if (err || max <= 0)
 		return err;
 	struct fit fit = { .capabilities = agent->capabilities, .clearance = agent->clearance, .types = in->types };
-	struct claim c = { .fits = lane_fits, .arg = &fit, .agent_id = agent->id, .now = op->now,
+	struct claim c = { .fits = lane_fits, .arg = &fit, .agent_id = agent->id,
 			   .lease_until = op->now + op->app->cfg->task_lease * 1000, .max = (int)max };
 
 	*out = arena_calloc(op->arena, (size_t)max, sizeof(**out));

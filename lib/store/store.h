@@ -128,14 +128,15 @@ struct claim {
 	bool (*fits)(void *arg, int64_t lane, const char *lane_sig);
 	void *arg;
 	const char *agent_id;
-	int64_t now, lease_until;
+	int64_t lease_until;
 	int max;			/* ≤ LIMIT_CLAIM */
 };
 
 /*
  * Take up to c->max claimable tasks (pending, HOLD_NONE) of fitting lanes, smallest order_key first:
- * each becomes running with fence + 1, attempt + 1, agent_id, assigned_at = started_at = now, progress 0,
- * lease_expires_at = lease_until, and is returned whole (message, error and result as they were).
+ * each becomes running with fence + 1, attempt + 1, agent_id, assigned_at = started_at = the time at which it was
+ * taken (so never before the change that made it claimable), progress 0, lease_expires_at = lease_until, and is
+ * returned whole (message, error and result as they were).
  * Durable before it returns. *n may be 0.
  */
 enum err store_tasks_claim(struct store *s, const struct claim *c, struct arena *a, struct task **out, int *n,

@@ -14,6 +14,8 @@
  */
 #include "store_mongo_int.h"
 
+#include "../base/clock.h"
+
 #include "../base/limits.h"
 
 #define ROUNDS		8
@@ -267,7 +269,7 @@ static void claim_change(struct task_change *c, const struct claim *k, const cha
 	c->fields = TF_STATUS | TF_LEASE | TF_AGENT | TF_FENCE_BUMP | TF_ATTEMPT_BUMP | TF_PROGRESS | TF_STARTED;
 	c->set.status = TASK_RUNNING;
 	c->set.lease_expires_at = k->lease_until;
-	c->set.assigned_at = c->set.started_at = c->set.updated_at = k->now;
+	c->set.assigned_at = c->set.started_at = c->set.updated_at = now_ms();
 	if (snprintf(c->set.agent_id, sizeof(c->set.agent_id), "%s", k->agent_id) < 0)
 		c->set.agent_id[0] = '\0';
 }

@@ -6,6 +6,8 @@
  */
 #include "store_sqlite_book.h"
 
+#include "../base/clock.h"
+
 struct claim_job {
 	const char (*ids)[ID_TEXT];
 	int n_ids;
@@ -26,7 +28,7 @@ static enum err take(struct sq_group *g, struct claim_job *j, struct task *t, st
 	t->fence++;
 	t->attempt++;
 	snprintf(t->agent_id, sizeof(t->agent_id), "%s", j->c->agent_id);
-	t->assigned_at = t->started_at = t->updated_at = j->c->now;
+	t->assigned_at = t->started_at = t->updated_at = now_ms();
 	t->progress = 0;
 	t->lease_expires_at = j->c->lease_until;
 	enum err err = sq_task_update(g, t, CLAIM_FIELDS, 0, e);

@@ -124,7 +124,7 @@ static void claim_up_to(struct worker *w, int max)
 
 	while (w->done < w->want && empty < 3) {
 		int64_t now = now_ms(), begun = mono_us();
-		struct claim c = { .fits = fits, .agent_id = agents[w->index % 64], .now = now, .lease_until = now + 60000,
+		struct claim c = { .fits = fits, .agent_id = agents[w->index % 64], .lease_until = now + 60000,
 				   .max = max };
 		struct task *out[BATCH];
 		int n;
@@ -244,7 +244,7 @@ static void lifecycle(struct worker *w)
 		struct store_op op = { .kind = SOP_TASK_INSERT, .task = &t };
 		struct store_unit u = { .ops = &op, .n = 1, .arena = &w->a, .error = &w->e };
 		int64_t now = t.created_at, begun = mono_us();
-		struct claim c = { .fits = fits, .agent_id = agents[w->index % 64], .now = now, .lease_until = now + 60000,
+		struct claim c = { .fits = fits, .agent_id = agents[w->index % 64], .lease_until = now + 60000,
 				   .max = 1 };
 		struct task_change done;
 		int n = 0;

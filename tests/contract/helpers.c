@@ -158,7 +158,7 @@ struct claim a_claim(const char *agent, int max)
 {
 	int64_t now = now_ms();
 
-	return (struct claim){ .fits = fits_all, .agent_id = agent, .now = now, .lease_until = now + 60000, .max = max };
+	return (struct claim){ .fits = fits_all, .agent_id = agent, .lease_until = now + 60000, .max = max };
 }
 
 /* --- other processes ---------------------------------------------------------------------------------------------- */

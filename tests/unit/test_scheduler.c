@@ -479,7 +479,7 @@ static void submit(enum priority p, int64_t later_s)
 
 static void expect_claimed(const enum priority *expected, int n)
 {
-	struct claim c = { .fits = only_aging, .agent_id = f.s.proc_id, .now = now_ms(), .lease_until = now_ms() + 60000, .max = 1 };
+	struct claim c = { .fits = only_aging, .agent_id = f.s.proc_id, .lease_until = now_ms() + 60000, .max = 1 };
 	struct task *t[1];
 	int got;
 
