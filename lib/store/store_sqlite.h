@@ -205,6 +205,8 @@ bool sq_lock_try(int fd);
 /* A signal wakes it; with *stop set it then gives up. stop may be NULL. */
 bool sq_lock_wait(int fd, const atomic_bool *stop);
 void sq_lock_release(int fd);
+/* Of copying the log; with take it is false when another process does. */
+bool sq_lock_copier(int fd, bool take);
 
 /* Counters (store_sqlite_count.c). before NULL: inserted; after NULL: deleted. */
 struct sq_counts *sq_counts_new(void);

@@ -9,8 +9,12 @@
  * The log never starts over while it is being copied. SQLite before 3.51.3 can lose pages when it does
  * (its "WAL-reset bug"), and Debian 12 has 3.40. So the thread reads from the log while it copies, which
  * holds off a new beginning, and the writer copies while it has the turn, so that nobody else writes.
+ * Of several processes one copies at a time, its sync included, and the others find little left: what is
+ * left to the writer while it has the turn is never the bulk.
  */
 #include "store_sqlite.h"
+
+#include <unistd.h>
 
 #include "../base/clock.h"
 
@@ -18,13 +22,18 @@
 #define PAGES_LEFT 300		/* … until about this much is left to the writer */
 #define PAGES_MAX 20000		/* the writer does it all when the log has grown this long */
 
+#define TRIES 100		/* while another process copies … */
+#define TRY_US 50000		/* … so long between two */
+
 struct sq_copier {
 	const char *path;
+	int lock_fd;
 	int timeout_ms;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool wanted, stop;
+	bool wanted;
+	atomic_bool stop;
 	atomic_bool done;	/* the thread did what it could */
 	/* the writer's */
 	bool asked;		/* the thread was, for this turn of the log */
@@ -43,29 +52,38 @@ static void sync_file(struct sq_conn *c)
 		f->pMethods->xSync(f, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
 }
 
-/* c copies, reader holds the log as it is meanwhile. */
-static void copy_rounds(struct sq_conn *c, struct sq_conn *reader)
+/* One round: c copies, reader holds the log as it is meanwhile. */
+static bool copy_round(struct sq_conn *c, struct sq_conn *reader, int *copied)
 {
-	int all = 0, copied = 0;
-	bool more = true;
+	int all;
+	/* Reading begins with the first statement, not with BEGIN. */
+	bool held = sq_snapshot(reader, NULL) == OK && sq_run(sq_st(reader, SQ_PING)) == SQLITE_DONE;
+	bool ok = held && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, copied) == SQLITE_OK;
 
-	for (int i = 0; i < 6 && more; i++) {
-		int before = copied;
-		/* Reading begins with the first statement, not with BEGIN. */
-		bool held = sq_snapshot(reader, NULL) == OK && sq_run(sq_st(reader, SQ_PING)) == SQLITE_DONE;
-
-		more = held && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, &copied) == SQLITE_OK;
-		if (sq_run(sq_st(reader, SQ_ROLLBACK)) != SQLITE_DONE)
-			reader->broken = true;
-		if (more)
-			sync_file(c);
-		/* What this round copied had come during the one before; so much will have come during this one. */
-		more = more && !reader->broken && copied - before >= PAGES_LEFT;
-	}
+	if (sq_run(sq_st(reader, SQ_ROLLBACK)) != SQLITE_DONE)
+		reader->broken = true;
+	if (ok)
+		sync_file(c);
+	return ok && !reader->broken;
 }
 
-/* Where this fails, the writer does it when the log has grown too long. */
-static void copy(struct sq_copier *k, struct sq_conn *conn[2])
+/* False: it could not be done just now. */
+static bool copy_rounds(struct sq_conn *c, struct sq_conn *reader)
+{
+	int copied = 0, before;
+
+	for (int i = 0; i < 6; i++) {
+		before = copied;
+		if (!copy_round(c, reader, &copied))
+			return false;
+		/* What this round copied had come during the one before; so much will have come during this one. */
+		if (copied - before < PAGES_LEFT)
+			break;
+	}
+	return true;
+}
+
+static bool open_both(struct sq_copier *k, struct sq_conn *conn[2])
 {
 	static const enum sq_role role[2] = { SQ_CHECKPOINTER, SQ_READER };
 
@@ -75,11 +93,22 @@ static void copy(struct sq_copier *k, struct sq_conn *conn[2])
 			conn[i] = NULL;
 		}
 		if (!conn[i] && sq_conn_open(k->path, role[i], k->timeout_ms, &conn[i], NULL))
-			return;
+			return false;
 		conn[i]->deadline = mono_us() + k->timeout_ms * 1000LL;
 	}
-	copy_rounds(conn[0], conn[1]);
-	k->done = true;
+	return true;
+}
+
+static bool copy_alone(struct sq_copier *k, struct sq_conn *conn[2])
+{
+	bool copied = false;
+
+	if (!sq_lock_copier(k->lock_fd, true))
+		return false;
+	if (open_both(k, conn))
+		copied = copy_rounds(conn[0], conn[1]);
+	sq_lock_copier(k->lock_fd, false);
+	return copied;
 }
 
 static void *copy_log(void *arg)
@@ -95,7 +124,10 @@ static void *copy_log(void *arg)
 			break;
 		k->wanted = false;
 		pthread_mutex_unlock(&k->lock);
-		copy(k, conn);
+		/* Where this fails, the writer does it when the log has grown too long. */
+		for (int i = 0; i < TRIES && !k->stop && !copy_alone(k, conn); i++)
+			usleep(TRY_US);
+		k->done = true;
 		pthread_mutex_lock(&k->lock);
 	}
 	pthread_mutex_unlock(&k->lock);
@@ -123,20 +155,28 @@ void sq_copier_check(struct sq_copier *k, struct sq_conn *c, int wal_pages)
 	}
 }
 
+static void release(struct sq_copier *k)
+{
+	if (k->lock_fd >= 0)
+		close(k->lock_fd);
+	pthread_mutex_destroy(&k->lock);
+	pthread_cond_destroy(&k->wake);
+	free(k);
+}
+
 enum err sq_copier_new(const char *path, int timeout_ms, struct sq_copier **out, struct error *e)
 {
 	struct sq_copier *k = xcalloc(1, sizeof(*k));
 
 	k->path = path;
+	k->lock_fd = sq_lock_open(path);
 	k->timeout_ms = timeout_ms;
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_cond_init(&k->wake, NULL);
 	*out = NULL;
-	if (pthread_create(&k->thread, NULL, copy_log, k)) {
-		pthread_mutex_destroy(&k->lock);
-		pthread_cond_destroy(&k->wake);
-		free(k);
-		return sq_error(e, ERR_UNAVAILABLE, "sqlite: no thread for the log");
+	if (k->lock_fd < 0 || pthread_create(&k->thread, NULL, copy_log, k)) {
+		release(k);
+		return sq_error(e, ERR_UNAVAILABLE, "sqlite: no thread for the log, or no file to lock");
 	}
 	*out = k;
 	return OK;
@@ -151,7 +191,5 @@ void sq_copier_free(struct sq_copier *k)
 	pthread_cond_signal(&k->wake);
 	pthread_mutex_unlock(&k->lock);
 	pthread_join(k->thread, NULL);
-	pthread_mutex_destroy(&k->lock);
-	pthread_cond_destroy(&k->wake);
-	free(k);
+	release(k);
 }

@@ -6,6 +6,7 @@
  * stand two open file description locks on `<db>-turn`, which the kernel takes back when a process
  * dies: byte 1 is held for the whole transaction, byte 0 only while waiting for byte 1. A process
  * that has just committed and wants to go on finds byte 0 taken by whoever waits, so it comes after.
+ * Byte 2 is held by whoever copies the log.
  */
 #include "store_sqlite.h"
 
@@ -59,4 +60,9 @@ bool sq_lock_wait(int fd, const atomic_bool *stop)
 void sq_lock_release(int fd)
 {
 	lock(fd, F_UNLCK, 1, F_OFD_SETLK, NULL);
+}
+
+bool sq_lock_copier(int fd, bool take)
+{
+	return lock(fd, take ? F_WRLCK : F_UNLCK, 2, F_OFD_SETLK, NULL);
 }

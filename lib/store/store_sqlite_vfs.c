@@ -22,7 +22,7 @@ struct wal_file {
 	sqlite3_file base;	/* first */
 	char *buf;		/* what belongs at [start, start + n) of the file */
 	size_t n, cap;
-	sqlite3_int64 start, next;	/* next: end of the last write */
+	sqlite3_int64 start;
 	bool holding, durable;	/* durable: this COMMIT syncs */
 	bool ending;		/* the header of the frame that ends the transaction was written */
 	sqlite3_file real[];
@@ -81,11 +81,10 @@ static bool ends_transaction(const void *p, int n)
 static int wal_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
 	struct wal_file *w = (struct wal_file *)f;
-	/* Where another process wrote last, even the first frame of this COMMIT does not follow on. */
-	bool gather = w->holding && at == w->next && w->n + (size_t)n <= BUFFER_MAX;
+	bool follows = !w->n || at == w->start + (sqlite3_int64)w->n;
+	bool gather = w->holding && follows && w->n + (size_t)n <= BUFFER_MAX;
 	int rc = SQLITE_OK;
 
-	w->next = at + n;
 	if (gather)
 		append(w, p, (size_t)n, at);
 	if (!gather || w->ending)	/* ending: this is the last frame's page, or comes after it */
