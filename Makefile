@@ -51,13 +51,13 @@ say = @echo "  $(1)	$@"
 endif
 
 # Objects have a folder of their own: $(B)/tests/contract is a program, not the folder of its objects.
-objs = $(patsubst %.c,$(B)/obj/%.o,$(1))
+objs = $(patsubst %.c,$(B)/o/%.o,$(1))
 LIB_SRC   := $(wildcard lib/*/*.c)
 API_SRC   := $(wildcard fcgi/*.c)
 SCHED_SRC := $(wildcard scheduler/*.c)
 RELAY_SRC := $(wildcard ws-relay/*.c)
 # What of it is functions alone, for the unit tests and the fuzzer.
-RELAY_PURE := $(addprefix ws-relay/,msg.c eio_packet.c sio_packet.c event.c dialects.c)
+RELAY_PURE := $(addprefix ws-relay/,msg.c eio_packet.c sio_packet.c event.c dialects.c strangers.c)
 CLI_SRC   := $(wildcard cli/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*.c)
 CONTRACT_SRC := $(wildcard tests/contract/*.c)
@@ -106,17 +106,17 @@ $(B)/tests/load: $(call objs,$(LOAD_SRC)) $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
-$(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/obj/tests/bench/%.o $(B)/libmcp.a
+$(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC)): $(B)/tests/%: $(B)/o/tests/bench/%.o $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_ALL)
 $(B)/tests/fuzz_frames: $(call objs,$(RELAY_PURE))
-$(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC)): $(B)/tests/%: $(B)/obj/tests/fuzz/%.o $(B)/libmcp.a
+$(patsubst tests/fuzz/%.c,$(B)/tests/%,$(FUZZ_SRC)): $(B)/tests/%: $(B)/o/tests/fuzz/%.o $(B)/libmcp.a
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS_ALL)
 
-$(B)/obj/%.o: %.c
+$(B)/o/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
@@ -124,8 +124,8 @@ $(B)/obj/%.o: %.c
 # Text that is built in by .incbin, which -MMD does not see.
 $(call objs,$(wildcard lib/store/store_sqlite*.c)): $(wildcard sql/*.sql)
 $(call objs,$(wildcard lib/bus/*.c)): $(wildcard lib/bus/lua/*.lua)
-$(B)/obj/lib/base/version.o: CHANGELOG.md
-$(B)/obj/lib/base/version.o: CFLAGS_ALL += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
+$(B)/o/lib/base/version.o: CHANGELOG.md
+$(B)/o/lib/base/version.o: CFLAGS_ALL += -DMCP_VERSION='"$(or $(VERSION),0.0.0)"' -DMCP_REVISION='"$(GITREV)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 

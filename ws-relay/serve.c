@@ -195,7 +195,7 @@ enum err serve_start(struct error *e)
 	info.max_http_header_data = LIMIT_WS_HEADER;
 	info.max_http_header_pool = (unsigned short)(relay.cfg.max_connections < 65000 ? relay.cfg.max_connections : 65000);
 	info.pt_serv_buf_size = 16384;
-	info.keepalive_timeout = 60;
+	info.keepalive_timeout = LIMIT_WS_IDLE_S;
 	info.timeout_secs = 10;
 	info.retry_and_idle_policy = &no_idle_policy;
 	info.vhost_name = "relay";

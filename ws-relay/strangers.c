@@ -24,7 +24,10 @@ static unsigned *cell_of(const char *address)
 
 	for (size_t i = 0; i < sizeof(ip.b); i++)
 		h = (h ^ ip.b[i]) * 1099511628211U;
-	return &cells[h >> 32 & (CELLS - 1)];
+	/* FNV-1a leaves the last byte, in which neighbours differ, in few bits: spread it (the end of MurmurHash3). */
+	h ^= h >> 33;
+	h *= 0xff51afd7ed558ccdU;
+	return &cells[(h ^ h >> 33) & (CELLS - 1)];
 }
 
 bool strangers_room(const char *address)

@@ -42,6 +42,7 @@
 #define LIMIT_WS_AUTH_S		5	/* from connecting to a credential */
 #define LIMIT_WS_STRANGER	65536	/* message, and request body, of who has not authenticated; bytes */
 #define LIMIT_WS_STRANGERS	256	/* sessions of one address that have not authenticated yet */
+#define LIMIT_WS_IDLE_S		10	/* a connection between two requests */
 #define LIMIT_WS_PING_S		20	/* between two pings: proxies close what is silent for a minute */
 #define LIMIT_WS_CHECK_S	30	/* between two looks whether a credential still holds */
 #define LIMIT_WS_QUEUE		8192	/* messages waiting for one client */

@@ -232,7 +232,10 @@ def test_other_types_count_at_once(private, driver):
 
 def comes_back(panel, task, agent):
     """Another gets it at once, not when the lease is over."""
-    held = panel.wait_for(agent.claim, 3, "the task to come back", every=0.1)
+    try:
+        held = panel.wait_for(agent.claim, 3, "the task to come back", every=0.1)
+    except AssertionError:
+        pytest.fail(f"it does not come back: {json.dumps(panel.task(task))}")
     assert held[0]["task_id"] == task
     agent.complete(held[0]).expect(200)
 
@@ -353,9 +356,11 @@ def test_a_relay_that_ends_gives_back_what_it_still_gets(private, pair):
         os.kill(private.pid("relay"), signal.SIGTERM)
         time.sleep(0.5)
     private.wait_for(lambda: not private.running("relay"), 10, "the relay to end")
-    comes_back(private, task, other)
-    one.close()
-    private.start("relay")
+    try:
+        comes_back(private, task, other)
+    finally:
+        one.close()
+        private.start("relay")
 
 
 def publish(panel, type, **data):

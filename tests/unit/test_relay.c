@@ -2,9 +2,41 @@
 /* ws-relay's pure parts: frames and queues, Engine.IO and Socket.IO packets, events and how they are said. */
 #include <CUnit/Basic.h>
 
+#include "lib/base/limits.h"
 #include "ws-relay/dialects.h"
 #include "ws-relay/eio_packet.h"
 #include "ws-relay/sio_packet.h"
+#include "ws-relay/strangers.h"
+
+/* One address at its limit: of its neighbours only the few that share its cell have no room. */
+static void test_strangers(void)
+{
+	char address[32];
+	int shut = 0;
+
+	for (int i = 0; i < LIMIT_WS_STRANGERS; i++) {
+		CU_ASSERT_TRUE(strangers_room("10.0.3.7"));
+		strangers_add("10.0.3.7");
+	}
+	CU_ASSERT_FALSE(strangers_room("10.0.3.7"));
+	for (int i = 0; i < 8192; i++) {
+		snprintf(address, sizeof(address), "10.0.%d.%d", i / 256, i % 256);
+		shut += !strangers_room(address);
+		snprintf(address, sizeof(address), "2001:db8:0:%x::7", i);
+		shut += !strangers_room(address);
+	}
+	CU_ASSERT_TRUE(shut >= 1 && shut < 40);
+	strangers_remove("10.0.3.7");
+	CU_ASSERT_TRUE(strangers_room("10.0.3.7"));
+	for (int i = 1; i < LIMIT_WS_STRANGERS; i++)
+		strangers_remove("10.0.3.7");
+	/* an IPv6 network of one site is one */
+	for (int i = 0; i < LIMIT_WS_STRANGERS; i++)
+		strangers_add("2001:db8:1:2::1");
+	CU_ASSERT_FALSE(strangers_room("2001:db8:1:2:ffff::"));
+	for (int i = 0; i < LIMIT_WS_STRANGERS; i++)
+		strangers_remove("2001:db8:1:2::1");
+}
 
 void suite_relay(void);
 
@@ -377,4 +409,5 @@ void suite_relay(void)
 	CU_add_test(s, "events: dialects", test_dialects);
 	CU_add_test(s, "events: lines of a stream", test_stream_lines);
 	CU_add_test(s, "task:delegate", test_delegate);
+	CU_add_test(s, "strangers by address", test_strangers);
 }
