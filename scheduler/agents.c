@@ -15,8 +15,7 @@
 
 #define TICK_MS 1000
 #define SCAN_MS 10000
-#define SCAN_PER_MS 5		/* scans that changes cause read at most so many records in a ms, on the average … */
-#define SCAN_SHARE 2		/* … and take at most this part of the time */
+#define SCAN_PER_MS 5		/* scans that changes cause read at most so many records in a ms, on the average */
 #define SILENT_BATCH 100
 
 struct target {
@@ -197,12 +196,28 @@ static void set_targets(struct watch *w, const struct scan *sc)
 	w->n_targets = n;
 }
 
+/* What the reading is for. */
+static enum err use_scan(struct sched *s, struct op *op, const struct scan *sc)
+{
+	struct watch *w = s->watch;
+	int flushed;
+
+	fleet_set(s, sc->agents, sc->n);
+	guard_agents(s, sc->agents, sc->n, op->now);
+	set_targets(w, sc);
+	/* Half an interval behind is as good as a heartbeat that has just been missed. */
+	enum err err = agents_flush(op, sc->agents, sc->n, s->cfg.heartbeat_interval * 500, &flushed);
+
+	if (err || now_ms() < w->quiet_until_ms || !bus_up(op->app->bus))
+		return err;
+	return crew_each(s->crew, op, sc->n, judge_unheard, sc->agents, NULL);
+}
+
 static enum err scan(struct sched *s, struct op *op)
 {
 	struct watch *w = s->watch;
 	struct scan sc = { 0 };
 	int64_t begun = mono_us();
-	int flushed;
 
 	w->changed = false;
 	enum err err = read_all(op, &sc);
@@ -211,17 +226,11 @@ static enum err scan(struct sched *s, struct op *op)
 		w->changed = true;
 		return err;
 	}
+	err = use_scan(s, op, &sc);
 	w->n_scanned = sc.n;
 	w->scanned_us = mono_us();
 	w->scan_took_us = w->scanned_us - begun;
-	fleet_set(s, sc.agents, sc.n);
-	guard_agents(s, sc.agents, sc.n, op->now);
-	set_targets(w, &sc);
-	/* Half an interval behind is as good as a heartbeat that has just been missed. */
-	err = agents_flush(op, sc.agents, sc.n, s->cfg.heartbeat_interval * 500, &flushed);
-	if (err || now_ms() < w->quiet_until_ms || !bus_up(op->app->bus))
-		return err;
-	return crew_each(s->crew, op, sc.n, judge_unheard, sc.agents, NULL);
+	return err;
 }
 
 static void probe(struct sched *s, int64_t now)
@@ -241,13 +250,13 @@ static void probe(struct sched *s, int64_t now)
 }
 
 /*
- * ms until the next scan; 0: now. A new agent is to be known at once. That a scan took long says little where the
- * fleet is small: the store was slow just then.
+ * ms until the next scan; 0: now. A new agent is to be known at once, and at most half of the time is spent so. That a
+ * scan took long says little where the fleet is small: the store was slow just then.
  */
 static int64_t until_scan(const struct watch *w)
 {
 	int64_t since_ms = (mono_us() - w->scanned_us) / 1000;
-	int64_t took_ms = w->scan_took_us / 1000 * SCAN_SHARE;
+	int64_t took_ms = w->scan_took_us / 1000;
 	int64_t read_ms = w->n_scanned / SCAN_PER_MS;
 	int64_t least_ms = took_ms > read_ms ? took_ms : read_ms;
 	int64_t wait_ms = (w->changed && least_ms < SCAN_MS ? least_ms : SCAN_MS) - since_ms;
