@@ -196,6 +196,9 @@ def test_a_waiting_claim_is_refused_like_any(panel, agent):
     assert answer.status == 400 and answer.error["details"][0]["field"] == "$.no-such-field"
     assert agent.request("POST", f"/agents/{agent.id}/claim?wait=x", {"max": 1}).status == 400
     assert agent.request("POST", f"/agents/{agent.id}/claim?wait=5", b"{").status == 400
+    for odd in ("%00", "%zz", "%", "x" * 3000, "x" * 8000, "&a=b" * 400, "%2f..%2f"):
+        refused = agent.request("POST", f"/agents/{agent.id}/claim?wait=5&a={odd}", {"max": 1})
+        assert refused.status == 400 and refused.json["error"]["code"], odd
 
 
 def test_hundreds_of_claims_park_without_a_thread(panel):
