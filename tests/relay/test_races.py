@@ -29,12 +29,22 @@ def private(panel_options):
         yield private_tasks(made)
 
 
+def stands_still(pid):
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat") as f:
+            if f.read().rpartition(") ")[2][0] != "T":
+                return False
+    return True
+
+
 @contextlib.contextmanager
 def stopped(panel):
     """Its API answers nothing meanwhile."""
     pids = panel.children("api")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+    # The signal is out, but until one of its threads has taken it the others go on.
+    panel.wait_for(lambda: all(stands_still(pid) for pid in pids), 10, "the API to stop")
     try:
         yield
     finally:
