@@ -2,6 +2,7 @@
 #include "seek.h"
 
 #include "../lib/base/clock.h"
+#include "../lib/base/hash.h"
 #include "../lib/base/json.h"
 #include "../lib/base/schema.h"
 #include "client.h"
@@ -77,11 +78,7 @@ static struct facts **place(const char *agent_id)
 
 static uint64_t mark_of(const struct jv *caps, int class)
 {
-	uint64_t h = 14695981039346656037u ^ (uint64_t)class;
-
-	for (size_t i = 0; caps && i < caps->raw_len; i++)
-		h = (h ^ (unsigned char)caps->raw[i]) * 1099511628211u;
-	return h;
+	return hash_add(HASH_START ^ (uint64_t)class, caps ? caps->raw : "", caps ? caps->raw_len : 0);
 }
 
 /* True: it fits other tasks than before. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "../lib/base/hash.h"
 #include "../lib/base/id.h"
 #include "../lib/base/limits.h"
 #include "../lib/net/netmatch.h"
@@ -20,11 +21,9 @@ static unsigned *cell_of(const char *address)
 	/* What is no address (a UNIX socket's peer) is all one. */
 	if (ip_parse(address, &ip) && !ip_is_v4(&ip))
 		memset(ip.b + 8, 0, 8);
-	uint64_t h = seed;
+	uint64_t h = hash_add(seed, ip.b, sizeof(ip.b));
 
-	for (size_t i = 0; i < sizeof(ip.b); i++)
-		h = (h ^ ip.b[i]) * 1099511628211U;
-	/* FNV-1a leaves the last byte, in which neighbours differ, in few bits: spread it (the end of MurmurHash3). */
+	/* The last byte, in which neighbours differ, is in few bits: spread it (the end of MurmurHash3). */
 	h ^= h >> 33;
 	h *= 0xff51afd7ed558ccdU;
 	return &cells[(h ^ h >> 33) & (CELLS - 1)];

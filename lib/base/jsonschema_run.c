@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Runs compiled schemas over values. */
 #include "jsonschema.h"
+#include "hash.h"
 
 #include "jsonschema_node.h"
 #include "limits.h"
@@ -93,9 +94,7 @@ static uint64_t mix(uint64_t h, uint64_t x)
 
 static uint64_t hash_bytes(uint64_t h, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ (unsigned char)s[i]) * UINT64_C(0x100000001b3);
-	return mix(h, n);
+	return mix(hash_add(h, s, n), n);
 }
 
 /* Equal values have equal hashes. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "hash.h"
 
 #define SLOTS 8192
 #define KEY_MAX 232
@@ -122,10 +123,8 @@ static struct slot *claim_slot(struct slot *s, enum metric m, const char *labels
 
 static struct slot *find(enum metric m, const char *labels, bool may_make)
 {
-	uint64_t h = 1469598103934665603ULL ^ (uint64_t)m;
+	uint64_t h = hash_add(HASH_START ^ (uint64_t)m, labels, strlen(labels));
 
-	for (const char *p = labels; *p; p++)
-		h = (h ^ (unsigned char)*p) * 1099511628211ULL;
 	for (int i = 0; i < 64; i++) {
 		struct slot *s = &table->slots[(h + (uint64_t)i) % SLOTS];
 

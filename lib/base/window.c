@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "clock.h"
+#include "hash.h"
 
 static struct {
 	int64_t window;
@@ -13,11 +14,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static unsigned slot_of(const char *key)
 {
-	uint64_t h = 1469598103934665603ULL;
-
-	for (; *key; key++)
-		h = (h ^ (unsigned char)*key) * 1099511628211ULL;
-	return (unsigned)(h % WINDOW_SLOTS);
+	return (unsigned)(hash_add(HASH_START, key, strlen(key)) % WINDOW_SLOTS);
 }
 
 bool window_take(const char *key, int64_t limit, int64_t cost, int64_t *left, int *reset_s)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "../base/clock.h"
+#include "../base/hash.h"
 
 #define WINDOW_S 60
 
@@ -40,10 +41,7 @@ bool bus_reply_warm(const struct bus *b, const redisReply *r)
  */
 static bool window_known(struct bus *b, const char *key)
 {
-	uint64_t h = 14695981039346656037U;
-
-	for (const char *p = key; *p; p++)
-		h = (h ^ (unsigned char)*p) * 1099511628211U;
+	uint64_t h = hash_add(HASH_START, key, strlen(key));
 	_Atomic uint64_t *slot = &b->windows[(h ^ h >> 32) % BUS_WINDOWS];
 
 	if (atomic_load_explicit(slot, memory_order_relaxed) == h)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/hash.h"
 
 static const char *const fixed_sql[SQ_COUNT] = {
 #define X(name, sql) [name] = sql,
@@ -148,19 +149,9 @@ sqlite3_stmt *sq_rec_st(struct sq_conn *c, enum record_kind kind, enum sq_rec_st
 }
 #pragma GCC diagnostic pop
 
-/* FNV-1a */
-static uint64_t hash_of(const char *s)
-{
-	uint64_t h = 14695981039346656037U;
-
-	for (; *s; s++)
-		h = (h ^ (unsigned char)*s) * 1099511628211U;
-	return h;
-}
-
 sqlite3_stmt *sq_cached(struct sq_conn *c, const char *sql)
 {
-	uint64_t hash = hash_of(sql);
+	uint64_t hash = hash_add(HASH_START, sql, strlen(sql));
 	int oldest = 0;
 
 	c->clock++;
