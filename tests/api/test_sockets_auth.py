@@ -2,7 +2,6 @@
 """What a browser and a socket need of the API: one-time tickets, the session cookie, and the headers of our own pages."""
 import hashlib
 import json
-import socket
 import time
 
 import pytest
@@ -10,21 +9,6 @@ import pytest
 from support import error, unique
 
 PASSWORD = "a long enough word"
-
-
-def redis(panel, *words):
-    """One command on the panel's own Redis, spoken by hand: the answer as text, or None."""
-    with open(panel.home + "/run/runtime") as f:
-        path = f.read().strip() + "/redis.sock"
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(5)
-        link.connect(path)
-        link.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in words))
-        link = link.makefile("rb")
-        line = link.readline().strip()
-        if line[:1] == b"$":
-            return None if line == b"$-1" else link.read(int(line[1:])).decode()
-        return line[1:].decode()
 
 
 def key_of(ticket):
@@ -45,12 +29,12 @@ def test_a_ticket_is_for_those_who_are_known(panel):
 def test_a_ticket_stands_once_for_its_callers_own_credential(panel):
     agent = panel.register_agent()
     ticket = ticket_of(panel, token=agent.token)
-    assert 0 < int(redis(panel, "TTL", key_of(ticket))) <= 30
-    held = json.loads(redis(panel, "GETDEL", key_of(ticket)))
+    assert 0 < int(panel.redis("TTL", key_of(ticket))) <= 30
+    held = json.loads(panel.redis("GETDEL", key_of(ticket)))
     assert held == {"authorization": "Bearer " + agent.token, "subject": agent.id}
     seen = panel.get("/auth/me", token=None, headers={"Authorization": held["authorization"]}).expect(200).data
     assert seen["id"] == agent.id and seen["clearance_level"] == "internal"
-    assert redis(panel, "GETDEL", key_of(ticket)) is None
+    assert panel.redis("GETDEL", key_of(ticket)) is None
     assert len({ticket_of(panel) for _ in range(20)}) == 20
 
 
@@ -58,7 +42,7 @@ def test_a_ticket_stands_once_for_its_callers_own_credential(panel):
 def test_a_ticket_of_an_api_key(panel, header):
     made = panel.post("/api-keys", {"name": unique(), "role": "worker"}).expect(201).data
     value = made["key"] if header == "X-API-Key" else "ApiKey " + made["key"]
-    held = json.loads(redis(panel, "GETDEL", key_of(ticket_of(panel, token=None, headers={header: value}))))
+    held = json.loads(panel.redis("GETDEL", key_of(ticket_of(panel, token=None, headers={header: value}))))
     assert held["subject"] == made["key_id"]
     seen = panel.get("/auth/me", token=None, headers={"Authorization": held["authorization"]}).expect(200).data
     assert seen["id"] == made["key_id"] and seen["kind"] == "api_key" and seen["expires_at"] is None
@@ -66,13 +50,13 @@ def test_a_ticket_of_an_api_key(panel, header):
 
 def test_a_bad_key_beside_a_good_token_is_not_what_the_ticket_stands_for(panel):
     ticket = ticket_of(panel, headers={"X-API-Key": "not a key"})
-    assert json.loads(redis(panel, "GETDEL", key_of(ticket)))["authorization"].startswith("Bearer ")
+    assert json.loads(panel.redis("GETDEL", key_of(ticket)))["authorization"].startswith("Bearer ")
 
 
 @pytest.mark.extended
 def test_a_ticket_dies_after_thirty_seconds(panel):
     ticket = ticket_of(panel)
-    panel.wait_for(lambda: redis(panel, "EXISTS", key_of(ticket)) == "0", 31.5, "the ticket to die", every=0.5)
+    panel.wait_for(lambda: panel.redis("EXISTS", key_of(ticket)) == "0", 31.5, "the ticket to die", every=0.5)
 
 
 @pytest.mark.extended

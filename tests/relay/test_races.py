@@ -57,17 +57,6 @@ def health(panel):
         return json.load(answer)
 
 
-def redis(panel, *words):
-    """One command to the panel's Redis; the first line of its answer."""
-    with open(panel.home + "/run/runtime") as f:
-        path = f.read().strip() + "/redis.sock"
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(10)
-        link.connect(path)
-        link.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w.encode()), w.encode()) for w in words))
-        return link.recv(65536).split(b"\r\n")[0].decode()
-
-
 def fresh():
     return "r" + str(time.time_ns())
 
@@ -139,7 +128,7 @@ def test_a_word_for_a_task_that_is_gone_soon_dies(private):
     waiting = [Parked(panel, agent, wait=8) for agent in agents]
     before = health(panel)["woken"]
     lane = next(l for l in lanes(panel) if caps[0] in l[1])[0]
-    redis(panel, "PUBLISH", "{mcp}:wake", f"t {lane} 1")
+    panel.redis("PUBLISH", "{mcp}:wake", f"t {lane} 1")
     panel.wait_for(lambda: health(panel)["woken"] > before, 5, "somebody to be woken")
     time.sleep(0.5)
     assert 2 <= health(panel)["woken"] - before <= 5
@@ -186,7 +175,7 @@ def test_a_word_is_not_taken_away_by_who_is_served(private):
         time.sleep(0.1)
         lines[1].frame('{"type":"ready","types":["second"]}')
         time.sleep(0.1)
-        redis(panel, "PUBLISH", "{mcp}:wake", f"t {lane} 1")
+        panel.redis("PUBLISH", "{mcp}:wake", f"t {lane} 1")
         panel.wait_for(lambda: health(panel)["woken"] == before + 1, 5, "the first to be woken")
     panel.wait_for(lambda: health(panel)["woken"] == before + 2, 5, "the second to be woken")
     assert panel.task(task)["assigned_agent_id"] == one.id
@@ -280,19 +269,23 @@ def test_a_waiting_claim_that_is_cut_while_it_gets_a_task(private, pair):
     comes_back(private, task, other)
 
 
+def goes(one, how):
+    """Cut; or closed: a close frame is out and nothing may follow it, but the line still stands."""
+    if how == "cut":
+        one.close()
+    else:
+        one.frame("nonsense")
+
+
 @pytest.mark.parametrize("how", ["cut", "closed"])
 def test_a_socket_that_goes_while_it_gets_a_task(private, pair, how):
-    """Closed: a close frame is out and nothing may follow it, but the line still stands."""
     agent, other, needs = pair
     task = private.submit(requirements=needs)["task_id"]
     one = authed(private, agent)
     with stopped(private):
         one.frame('{"type":"ready"}')
         time.sleep(0.2)
-        if how == "cut":
-            one.close()
-        else:
-            one.frame("nonsense")
+        goes(one, how)
         time.sleep(0.3)
     comes_back(private, task, other)
     one.close()
@@ -312,10 +305,7 @@ def test_a_socket_that_goes_between_a_result_and_the_next_task(private, driver, 
     with stopped(private):
         one.frame(json.dumps({"type": "task:result", "task_id": first, "result": {"n": 1}}))
         time.sleep(0.2)
-        if how == "cut":
-            one.close()
-        else:
-            one.frame("nonsense")
+        goes(one, how)
         time.sleep(0.3)
     comes_back(private, second, other)
     assert private.task(first)["status"] == "completed" and private.task(first)["result"] == {"n": 1}
@@ -378,7 +368,7 @@ def publish(panel, type, **data):
     rest = f'","type":"{type}","timestamp":"2026-01-01T00:00:00.000Z","data":{json.dumps(data)}}}'
     script = ("local id = redis.call('XADD', KEYS[1], '*', 'e', ARGV[1]) "
               "redis.call('PUBLISH', KEYS[1], '{\"id\":\"' .. id .. ARGV[1]) return 1")
-    assert redis(panel, "EVAL", script, "1", "{mcp}:events", rest).startswith(":1")
+    assert panel.redis("EVAL", script, "1", "{mcp}:events", rest).startswith("1")
 
 
 def test_late_news_of_an_earlier_try_takes_no_task_away(private, driver, pair):
