@@ -223,7 +223,7 @@ static enum err running_stages(struct req *r, struct buf *out)
 	buf_adds(out, "# HELP mcp_pipeline_progress Share of a running stage's tasks that are done.\n"
 		      "# TYPE mcp_pipeline_progress gauge\n");
 	for (int i = 0; i < n && !err; i++) {
-		for (int s = 1; s <= list[i]->n_stages && !err; s++) {
+		for (int s = 1; s <= list[i]->n_stages; s++) {
 			const struct stage_state *st = &list[i]->state[s];
 
 			if (st->status == STAGE_RUNNING && st->tasks)

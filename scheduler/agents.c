@@ -219,13 +219,11 @@ static enum err scan(struct sched *s, struct op *op)
 	struct scan sc = { 0 };
 	int64_t begun = mono_us();
 
-	w->changed = false;
 	enum err err = read_all(op, &sc);
 
-	if (err) {
-		w->changed = true;
+	if (err)
 		return err;
-	}
+	w->changed = false;
 	err = use_scan(s, op, &sc);
 	w->n_scanned = sc.n;
 	w->scanned_us = mono_us();

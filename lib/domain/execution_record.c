@@ -111,16 +111,6 @@ enum err execution_load(struct op *op, const char *id, struct execution **out)
 	return execution_from_record(op, rec, out);
 }
 
-enum err execution_count(struct op *op, struct execution *ex)
-{
-	if (ex->counted)
-		return OK;
-	const char *id = ex->id;
-
-	ex->counted = true;
-	return store_stage_counts(op->app->store, &id, 1, &ex->counts, op->err);
-}
-
 static enum err count_all(struct op *op, struct execution **list, int n)
 {
 	const char **ids = arena_calloc(op->arena, (size_t)n + 1, sizeof(*ids));
@@ -135,6 +125,11 @@ static enum err count_all(struct op *op, struct execution **list, int n)
 		list[i]->counted = true;
 	}
 	return err;
+}
+
+enum err execution_count(struct op *op, struct execution *ex)
+{
+	return ex->counted ? OK : count_all(op, &ex, 1);
 }
 
 enum err executions_list(struct op *op, const char *pipeline_id, uint32_t status, const char *cursor, int limit,

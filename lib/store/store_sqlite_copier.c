@@ -55,10 +55,9 @@ static void sync_file(struct sq_conn *c)
 /* One round: c copies, reader holds the log as it is meanwhile. */
 static bool copy_round(struct sq_conn *c, struct sq_conn *reader, int *copied)
 {
-	int all;
 	/* Reading begins with the first statement, not with BEGIN. */
 	bool held = sq_snapshot(reader, NULL) == OK && sq_run(sq_st(reader, SQ_PING)) == SQLITE_DONE;
-	bool ok = held && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &all, copied) == SQLITE_OK;
+	bool ok = held && sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, copied) == SQLITE_OK;
 
 	if (sq_run(sq_st(reader, SQ_ROLLBACK)) != SQLITE_DONE)
 		reader->broken = true;
