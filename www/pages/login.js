@@ -47,7 +47,7 @@ export default function login(done) {
 			h(
 				"p.mute.small",
 				"The first administrator’s password is in the file that ",
-				h("code", "./mcp up"),
+				h("code", "./mcp"),
 				" names."
 			)
 		)
